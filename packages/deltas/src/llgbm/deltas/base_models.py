@@ -1,0 +1,119 @@
+"""Base models: the packaged default, a local folder, or a hub id; always frozen."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from llgbm.deltas.errors import ModelError
+from llgbm.deltas.packaged import smollm2_gguf
+from llgbm.deltas.quiet import quiet_transformers
+from llgbm.deltas.tokenizers import register_tokenizer
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+def known_models() -> tuple[str, ...]:
+    """Names that stand for a packaged model."""
+    return (DEFAULT_MODEL,)
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def default_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the hardware multiplies in it, else float32."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # Without native support a CPU emulates bfloat16 several times slower than float32 runs.
+    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    native = any(getattr(torch.cpu, name, lambda: False)() for name in checks)
+    return torch.bfloat16 if native else torch.float32
+
+
+def load_base_model(
+    name: str = DEFAULT_MODEL,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> tuple[Any, Any]:
+    """Load a frozen causal language model and its tokenizer.
+
+    Args:
+        name: `smollm2-135m` (packaged, converted once into the user's cache), a local
+            folder, or a hub id such as `Qwen/Qwen2.5-0.5B`.
+        dtype: `default_dtype` of the device where None.
+        device: CUDA where there is one, else the CPU, where None.
+
+    Returns:
+        (model, tokenizer): the model in evaluation mode, no parameter requires a gradient.
+
+    Raises:
+        ModelError: an unknown name, or one that cannot be loaded.
+        MissingPackageError: the package of the packaged model is not installed.
+    """
+    device = torch.device(device) if device is not None else default_device()
+    dtype = dtype or default_dtype(device)
+    source = _source(name)
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=dtype, attn_implementation="sdpa"
+            )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{name}: expected a model that can be loaded, got: {reason}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    model = model.to(device).eval().requires_grad_(False)
+    model.name_or_path = model.config._name_or_path = name
+    register_tokenizer(model, tokenizer)
+    return model, tokenizer
+
+
+def decoder_body(model: nn.Module) -> Any:
+    """Return the decoder without its language-model head."""
+    get_decoder: Any = getattr(model, "get_decoder", None)
+    return get_decoder() if get_decoder is not None else model
+
+
+def _source(name: str) -> str:
+    """Folder or hub id that transformers can load for `name`."""
+    if name == DEFAULT_MODEL:
+        from llgbm.deltas.gguf_conversion import converted_gguf
+
+        return str(converted_gguf(smollm2_gguf()))
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"{path}: expected a model folder with config.json, got none")
+        return str(path)
+    if path.suffix == ".gguf" and path.is_file():
+        from llgbm.deltas.gguf_conversion import converted_gguf
+
+        return str(converted_gguf(path))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name
+    near = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.4)
+    hint = f" (nearest: {near[0]})" if near else ""
+    raise ModelError(
+        f"base model: expected one of {list(known_models())}, a local folder or a hub id "
+        f"OWNER/NAME, got {name!r}{hint}"
+    )
+
+
+def user_cache() -> Path:
+    """Folder of converted models: $LLGBM_CACHE, else the platform's user cache."""
+    if "LLGBM_CACHE" in os.environ:
+        return Path(os.environ["LLGBM_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "llgbm"

@@ -1,0 +1,214 @@
+"""DeltaCache: deltas on disk, keyed by base model, probes with spec, and adapter.
+
+Layout (seed 002): `manifest.json`, `base_activation.npy` and one `<adapter id>.npy` an adapter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import Tensor
+
+from llgbm.deltas.atomic import write_bytes, write_json
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import CacheError, mismatch
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.probes import ProbeSet
+
+FORMAT = 1
+MANIFEST, BASE = "manifest.json", "base_activation.npy"
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What all deltas of a cache share; its fields stand in the manifest."""
+
+    base_model: str
+    base_fingerprint: str
+    probes: str
+    probe_fingerprint: str
+    delta_fingerprint: str
+
+
+class DeltaCache:
+    """A folder of deltas; two processes may share it.
+
+    Use `DeltaCache.open`.
+    """
+
+    def __init__(self, folder: Path, key: CacheKey) -> None:
+        self.folder, self.key = folder, key
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        base_fingerprint: str,
+        probes: ProbeSet,
+        spec: DeltaSpec,
+        base_model: str = "",
+        rebuild: bool = False,
+    ) -> DeltaCache:
+        """Open a cache, or begin one.
+
+        Args:
+            folder: where it lies.
+            base_fingerprint: of the base model.
+            probes: texts and tokenization policy.
+            spec: what is read off the hidden states.
+            base_model: name, for people.
+            rebuild: begin anew where the folder holds another cache or a damaged manifest.
+
+        Raises:
+            CacheError: the folder's deltas were made with something else, or its manifest is
+                damaged.
+        """
+        key = CacheKey(
+            base_model, base_fingerprint, probes.name, probes.fingerprint, spec.fingerprint
+        )
+        cache = cls(Path(folder), key)
+        with cache._locked():
+            if rebuild or not cache._manifest_path.exists():
+                described = {"spec": asdict(spec), "probe_texts": list(probes.texts)}
+                cache._write({"format": FORMAT, **asdict(key), **described, "adapters": {}})
+            else:
+                cache._check(cache._read())
+        return cache
+
+    @property
+    def _manifest_path(self) -> Path:
+        return self.folder / MANIFEST
+
+    def ids(self) -> list[str]:
+        """Ids of the cached adapters, sorted."""
+        return sorted(self._read()["adapters"])
+
+    def get(self, adapter_id: str, fingerprint: str) -> Array | None:
+        """Return the delta of an adapter, or None where it is missing, stale or damaged."""
+        entry = self._read()["adapters"].get(adapter_id)
+        if entry is None or entry.get("fingerprint") != fingerprint:
+            return None
+        return _read_array(self.folder / f"{adapter_id}.npy", entry.get("sha256"))
+
+    def put(self, deltas: Mapping[str, tuple[str, Array]]) -> None:
+        """Store deltas.
+
+        Args:
+            deltas: id -> (adapter fingerprint, float32 array).
+        """
+        entries = {}
+        for adapter_id, (fingerprint, delta) in deltas.items():
+            data = _array_bytes(delta)
+            write_bytes(self.folder / f"{adapter_id}.npy", data)
+            entries[adapter_id] = {
+                "fingerprint": fingerprint,
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "shape": list(delta.shape),
+                "norm": float(np.linalg.norm(delta)),
+            }
+        # The files first: a manifest never names a delta that is not there.
+        with self._locked():
+            manifest = self._read()
+            self._check(manifest)
+            manifest["adapters"] = dict(sorted({**manifest["adapters"], **entries}.items()))
+            self._write(manifest)
+
+    def get_base(self) -> Array | None:
+        """Return the base activation, or None where it is missing or damaged."""
+        return _read_array(self.folder / BASE, self._read().get("base_activation_sha256"))
+
+    def put_base(self, activation: Array) -> None:
+        """Store the base activation."""
+        data = _array_bytes(activation)
+        write_bytes(self.folder / BASE, data)
+        with self._locked():
+            manifest = self._read()
+            self._check(manifest)
+            self._write({**manifest, "base_activation_sha256": hashlib.sha256(data).hexdigest()})
+
+    def load_all(self, adapters: Mapping[str, str]) -> Tensor:
+        """Load many deltas.
+
+        Args:
+            adapters: id -> adapter fingerprint, in the wanted order.
+
+        Returns:
+            [N, ...] float32.
+
+        Raises:
+            CacheError: one is missing, stale or damaged.
+        """
+        arrays = []
+        for adapter_id, fingerprint in adapters.items():
+            array = self.get(adapter_id, fingerprint)
+            if array is None:
+                raise CacheError(
+                    f"{self.folder}: {adapter_id}: expected a delta of this adapter, got none or "
+                    "a damaged one: run `llgbm-deltas compute` again"
+                )
+            arrays.append(torch.from_numpy(array))
+        return torch.stack(arrays)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            yield
+
+    def _read(self) -> dict[str, Any]:
+        hint = "; `llgbm-deltas compute --rebuild` begins anew"
+        try:
+            manifest = read_json(self._manifest_path, CacheError)
+        except CacheError as error:
+            raise CacheError(f"{error}{hint}") from error
+        if manifest.get("format") != FORMAT or not isinstance(manifest.get("adapters"), dict):
+            raise CacheError(
+                mismatch(self._manifest_path, "format", FORMAT, manifest.get("format")) + hint
+            )
+        return manifest
+
+    def _write(self, manifest: Mapping[str, Any]) -> None:
+        write_json(self._manifest_path, manifest)
+
+    def _check(self, manifest: Mapping[str, Any]) -> None:
+        """Refuse a cache made with another base, other probes or another spec."""
+        for name, words in (
+            ("base_fingerprint", "base model"),
+            ("probe_fingerprint", "probes"),
+            ("delta_fingerprint", "delta spec"),
+        ):
+            expected, got = getattr(self.key, name), manifest.get(name)
+            if expected != got:
+                raise CacheError(
+                    mismatch(self._manifest_path, words, str(expected)[:12], str(got)[:12])
+                    + ": the cache was made with something else; choose another folder or --rebuild"
+                )
+
+
+def _array_bytes(array: Array) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array, dtype=np.float32), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _read_array(path: Path, sha256: str | None) -> Array | None:
+    """Return the array, or None unless the file is exactly the one that was written."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        return None
+    array: Array = np.load(io.BytesIO(data), allow_pickle=False)
+    return array

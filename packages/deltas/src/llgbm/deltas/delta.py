@@ -1,0 +1,155 @@
+"""Deltas: how far adapters move a frozen model's hidden states on probe texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from llgbm.deltas.fingerprint import text_fingerprint
+from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.probes import ProbeSet, TokenizedProbes
+from llgbm.deltas.spec import device_of
+from llgbm.deltas.tokenizers import tokenizer_of
+from llgbm.deltas.weights import LoRAWeights
+
+# Tokens in one forward without gradient: bounds memory, large enough to keep the linears busy.
+TOKENS_PER_FORWARD = 4096
+
+
+@dataclass(frozen=True)
+class DeltaSpec:
+    """What is read off the hidden states.
+
+    Args:
+        layers: indices into the tuple of hidden states that transformers returns; -1 is the
+            last one, after the final norm (Delta Activations).
+        pooling: over tokens: the last real one, or the mean of the real ones.
+        aggregation: over probes: their mean (one layer gives [n, hidden], several are
+            concatenated to [n, layers * hidden]), or none: [n, probes, layers, hidden].
+
+    Raises:
+        ValueError: no layers or an unknown word.
+    """
+
+    layers: tuple[int, ...] = (-1,)
+    pooling: Literal["last_token", "mean"] = "last_token"
+    aggregation: Literal["mean", "per_probe"] = "mean"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise ValueError("DeltaSpec: layers: expected at least one, got none")
+        if self.pooling not in ("last_token", "mean"):
+            raise ValueError(f"pooling: expected last_token or mean, got {self.pooling!r}")
+        if self.aggregation not in ("mean", "per_probe"):
+            raise ValueError(f"aggregation: expected mean or per_probe, got {self.aggregation!r}")
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the three fields."""
+        return text_fingerprint(
+            {
+                "layers": list(self.layers),
+                "pooling": self.pooling,
+                "aggregation": self.aggregation,
+            }
+        )
+
+
+def tokenized(model: nn.Module, probes: ProbeSet | TokenizedProbes) -> TokenizedProbes:
+    """Tokenize `probes` with the model's own tokenizer unless they already are."""
+    if isinstance(probes, TokenizedProbes):
+        return probes
+    return probes.tokenize(tokenizer_of(model))
+
+
+def compute_base_activation(
+    model: nn.Module, probes: ProbeSet | TokenizedProbes, spec: DeltaSpec | None = None
+) -> Tensor:
+    """Return v(B): the pooled hidden states of the base model.
+
+    Args:
+        model: causal language model.
+        probes: p texts.
+        spec: what to read; the default DeltaSpec where None.
+
+    Returns:
+        [hidden] float32, or [p, layers, hidden] for aggregation `per_probe`.
+    """
+    spec = spec or DeltaSpec()
+    with torch.no_grad():
+        pooled = _pooled(model, tokenized(model, probes), spec, n=1)
+    return _aggregate(pooled, spec)[0]
+
+
+def compute_delta(
+    model: nn.Module,
+    weights: LoRAWeights,
+    probes: ProbeSet | TokenizedProbes,
+    spec: DeltaSpec | None = None,
+    base_activation: Tensor | None = None,
+) -> Tensor:
+    """Return v(B + adapter) - v(B) of n adapters; differentiable in the factors.
+
+    Runs the frozen base on n * p sequences at once; without gradient in slices of
+    `TOKENS_PER_FORWARD` tokens.
+
+    Args:
+        model: the frozen base, on the device of `weights`.
+        weights: n adapters.
+        probes: p texts.
+        spec: what to read; the default DeltaSpec where None.
+        base_activation: `compute_base_activation` of the same arguments, to save its forward.
+
+    Returns:
+        [n, hidden] float32 (or [n, layers * hidden]), or [n, p, layers, hidden] for
+        aggregation `per_probe`.
+    """
+    spec = spec or DeltaSpec()
+    tokens = tokenized(model, probes)
+    if base_activation is None:
+        base_activation = compute_base_activation(model, tokens, spec)
+    lora = FunctionalLoRA(model, weights.spec)
+    in_one = weights.n
+    if not torch.is_grad_enabled():
+        in_one = max(1, TOKENS_PER_FORWARD // tokens.input_ids.numel())
+    activations = []
+    for start in range(0, weights.n, in_one):
+        part = weights.select(slice(start, start + in_one))
+        with lora.applied(part):
+            activations.append(_aggregate(_pooled(model, tokens, spec, part.n), spec))
+    return torch.cat(activations) - base_activation.to(activations[0].device)
+
+
+def _pooled(model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int) -> Tensor:
+    """Hidden states pooled over tokens, [n, p, layers, hidden] float32."""
+    device = device_of(model)
+    p, t = probes.input_ids.shape
+    input_ids = probes.input_ids.to(device).repeat(n, 1)
+    last_only = spec.layers == (-1,)
+    body: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
+    output = body(input_ids=input_ids, use_cache=False, output_hidden_states=not last_only)
+    if last_only:
+        states = [output.last_hidden_state]
+    else:
+        states = [output.hidden_states[layer] for layer in spec.layers]
+    lengths = probes.lengths.to(device).repeat(n)
+    pooled = []
+    for state in states:
+        if spec.pooling == "last_token":
+            rows = torch.arange(n * p, device=device)
+            pooled.append(state[rows, lengths - 1].float())
+        else:
+            real = (torch.arange(t, device=device) < lengths[:, None])[..., None]
+            pooled.append((state.float() * real).sum(1) / lengths[:, None])
+    return torch.stack(pooled, dim=1).view(n, p, len(states), -1)
+
+
+def _aggregate(pooled: Tensor, spec: DeltaSpec) -> Tensor:
+    """Mean over probes with layers concatenated, or everything kept."""
+    if spec.aggregation == "per_probe":
+        return pooled
+    return pooled.mean(1).flatten(1)

@@ -1,0 +1,38 @@
+"""Errors a user can cause: each names the file, the key, what was expected and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LLGBMError(ValueError):
+    """Base of every error that a command line prints in one line before it exits with 2."""
+
+
+class AdapterError(LLGBMError):
+    """An adapter folder or its weights cannot be used."""
+
+
+class ModelError(LLGBMError):
+    """A base model cannot be found or loaded, or does not fit the adapter."""
+
+
+class TaskError(LLGBMError):
+    """A task is unknown, empty or malformed."""
+
+
+class CacheError(LLGBMError):
+    """A delta cache is half-written, corrupt or belongs to something else."""
+
+
+class RunError(LLGBMError):
+    """A run folder is missing a part, is half-written or was made with other settings."""
+
+
+class MissingPackageError(LLGBMError):
+    """A package that carries offline models or data is not installed."""
+
+
+def mismatch(where: str | Path, what: str, expected: object, got: object) -> str:
+    """Return "WHERE: WHAT: expected EXPECTED, got GOT", the wording that all errors share."""
+    return f"{where}: {what}: expected {expected}, got {got}"

@@ -1,0 +1,113 @@
+"""Merging adapters in the space of their updates ΔW, never of their factors apart.
+
+The mean of A and the mean of B multiply to cross terms between adapters that no one trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from llgbm.deltas.spec import LoRASpec
+from llgbm.deltas.weights import LoRAWeights
+
+MergeMethod = Literal["average", "ties", "dare"]
+
+
+def merge(
+    weights: LoRAWeights,
+    coefficients: Sequence[float] | None = None,
+    method: MergeMethod = "average",
+    r: int | None = None,
+    density: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> LoRAWeights:
+    """Merge n adapters into one of rank r.
+
+    `average` is exact up to the truncation to rank r: Σ c_i B_i A_i is the product of the
+    concatenated factors, refactored through QR and the SVD of a small core. `ties` and `dare`
+    work entry by entry, so they form ΔW of one module at a time (PEFT's functions).
+
+    Args:
+        weights: n adapters.
+        coefficients: n numbers; 1/n each where None.
+        method: how updates are combined.
+        r: rank of the result; the adapters' own where None. lora_alpha / r stays.
+        density: share of entries that ties and dare keep.
+        generator: of dare's random mask; seed 0 where None.
+
+    Returns:
+        One adapter (n = 1), float32.
+
+    Raises:
+        ValueError: another number of coefficients, or an unknown method.
+    """
+    n, spec = weights.n, weights.spec
+    shares = torch.tensor([1.0 / n] * n if coefficients is None else list(coefficients))
+    if len(shares) != n:
+        raise ValueError(f"coefficients: expected {n}, one an adapter, got {len(shares)}")
+    if method not in ("average", "ties", "dare"):
+        raise ValueError(f"method: expected average, ties or dare, got {method!r}")
+    rank = r or spec.r
+    merged = LoRASpec(spec.modules, rank, spec.scaling * rank)
+    lora_A, lora_B = {}, {}
+    for path in spec.paths:
+        A, B = weights.lora_A[path].detach().float(), weights.lora_B[path].detach().float()
+        if method == "average":
+            factors = _average(A, B, shares.to(A.device), rank)
+        else:
+            update = _combined(B @ A, shares.to(A.device), method, density, generator)
+            factors = _truncated(update, rank)
+        lora_A[path], lora_B[path] = factors[0][None], factors[1][None]
+    return LoRAWeights(merged, lora_A, lora_B)
+
+
+def _average(A: Tensor, B: Tensor, shares: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Best rank-`rank` factors of Σ c_i B_i A_i, from A [n, r, in] and B [n, out, r]."""
+    wide = A.flatten(0, 1)  # [n r, in]
+    tall = (B * shares[:, None, None]).permute(1, 0, 2).flatten(1)  # [out, n r]
+    q_out, r_out = torch.linalg.qr(tall)
+    q_in, r_in = torch.linalg.qr(wide.mT)
+    u, s, vh = torch.linalg.svd(r_out @ r_in.mT)
+    return _balanced(q_out @ u, s, vh @ q_in.mT, rank)
+
+
+def _truncated(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Best rank-`rank` factors of a full update [out, in]."""
+    u, s, vh = torch.linalg.svd(update, full_matrices=False)
+    return _balanced(u, s, vh, rank)
+
+
+def _balanced(u: Tensor, s: Tensor, vh: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """A [rank, in] and B [out, rank] with the singular values shared evenly, zero-padded."""
+    kept = min(rank, len(s))
+    root = s[:kept].clamp_min(0).sqrt()
+    A = vh.new_zeros(rank, vh.shape[1])
+    B = u.new_zeros(u.shape[0], rank)
+    A[:kept] = root[:, None] * vh[:kept]
+    B[:, :kept] = u[:, :kept] * root
+    return A, B
+
+
+def _combined(
+    updates: Tensor,
+    shares: Tensor,
+    method: MergeMethod,
+    density: float,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Combine updates [n, out, in] entry by entry with PEFT's functions."""
+    from peft.utils import merge_utils
+
+    if method == "ties":
+        merged: Tensor = merge_utils.ties(list(updates), shares, density)
+        return merged
+    # PEFT's dare draws from the global generator: lend it ours.
+    seed = int(torch.randint(2**31, (), generator=generator)) if generator else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        merged = merge_utils.dare_linear(list(updates), shares, density)
+    return merged  # noqa: RET504

@@ -1,0 +1,39 @@
+"""Retrieval by behaviour: the adapters whose deltas point the same way (seed 001, phase 5 B2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the k nearest deltas by cosine.
+
+    Args:
+        query: a delta [...], or q of them [q, ...].
+        deltas: [N, ...]; each delta is flattened first.
+        k: at most N are returned.
+
+    Returns:
+        indices [k] int64 and cosines [k] float32, best first; [q, k] for q queries.
+
+    Raises:
+        ValueError: no deltas, or shapes that differ.
+    """
+    if deltas.dim() < 2 or not len(deltas):
+        raise ValueError(f"deltas: expected [N, ...] with N > 0, got {tuple(deltas.shape)}")
+    single = query.dim() == deltas.dim() - 1
+    queries = query[None] if single else query
+    if queries.shape[1:] != deltas.shape[1:]:
+        raise ValueError(
+            f"query: expected shape {tuple(deltas.shape[1:])}, got {tuple(queries.shape[1:])}"
+        )
+    cosines = (
+        F.normalize(queries.flatten(1).float(), dim=1)
+        @ F.normalize(deltas.flatten(1).float(), dim=1).mT
+    )
+    best = torch.topk(cosines, min(k, len(deltas)), dim=1)
+    if single:
+        return best.indices[0], best.values[0]
+    return best.indices, best.values

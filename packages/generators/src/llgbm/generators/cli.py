@@ -1,0 +1,40 @@
+"""The command `llgbm`: one subcommand a step of the main job, in the order of the work."""
+
+from __future__ import annotations
+
+import sys
+
+from llgbm.deltas.console import Console, Subcommand
+
+_HERE = "llgbm.generators"
+CONSOLE = Console(
+    "llgbm",
+    "llgbm-generators",
+    "Write LoRA adapters from text, trained by behavioural matching.",
+    {
+        "demo": Subcommand(
+            f"{_HERE}.demo", "DemoConfig", "demo", "all steps on the packaged model and tasks"
+        ),
+        "teach": Subcommand(
+            f"{_HERE}.teachers.teach", "TeachConfig", "teach", "train teacher adapters"
+        ),
+        "train": Subcommand(
+            f"{_HERE}.training.train", "TrainConfig", "train", "train a generator on teachers"
+        ),
+        "generate": Subcommand(
+            f"{_HERE}.generate", "GenerateConfig", "generate", "write an adapter from text"
+        ),
+        "evaluate": Subcommand(
+            f"{_HERE}.evaluate", "EvaluateConfig", "evaluate", "score all arms on held-out data"
+        ),
+        "report": Subcommand(
+            f"{_HERE}.make_report", "ReportConfig", "make_report", "write a run's report.html"
+        ),
+    },
+    "The delta cache between teach and train is made by `llgbm-deltas compute`.",
+)
+
+
+def main() -> None:
+    """Entry point of the command `llgbm`."""
+    sys.exit(CONSOLE.run(sys.argv[1:]))

@@ -1,0 +1,64 @@
+"""Presets of the demo: the same steps at two sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llgbm.generators.teachers.batched import TeacherOptim
+
+
+@dataclass(frozen=True)
+class DemoPreset:
+    """Sizes of a demo run.
+
+    Attributes:
+        tasks: seen tasks, each of another family.
+        held_out: tasks of families that the generator never sees.
+        teachers_per_task: teachers of each.
+        teacher: their optimiser settings.
+        steps: of each of the two generators.
+        every_n: steps between computed deltas of the delta-guided generator.
+        batch_size: adapters of a generator step.
+        examples: test examples scored of each task.
+    """
+
+    tasks: tuple[str, ...]
+    held_out: tuple[str, ...]
+    teachers_per_task: int
+    teacher: TeacherOptim
+    steps: int
+    every_n: int
+    batch_size: int
+    examples: int
+
+
+PRESETS = {
+    "demo": DemoPreset(
+        tasks=(
+            "arc_easy",
+            "sciq",
+            "csqa",
+            "basic_skills_coding",
+            "basic_skills_logical_reasoning",
+            "basic_skills_arithmetic",
+        ),
+        held_out=("basic_skills_common_knowledge",),
+        teachers_per_task=2,
+        teacher=TeacherOptim(steps=26, examples_per_step=12),
+        steps=160,
+        every_n=4,
+        batch_size=6,
+        examples=60,
+    ),
+    # Too small to learn much: it shows that every step runs.
+    "smoke": DemoPreset(
+        tasks=("sciq", "basic_skills_logical_reasoning"),
+        held_out=("basic_skills_common_knowledge",),
+        teachers_per_task=1,
+        teacher=TeacherOptim(steps=5, examples_per_step=6),
+        steps=12,
+        every_n=4,
+        batch_size=2,
+        examples=12,
+    ),
+}

@@ -1,0 +1,180 @@
+"""`llgbm evaluate`: score all arms on examples that nothing was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+from tqdm import tqdm
+
+from llgbm.deltas.atomic import write_text
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.cache import DeltaCache
+from llgbm.deltas.errors import RunError
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.spec import device_of
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.evaluation.adapters import ArmAdapters, EvaluatedTask
+from llgbm.generators.evaluation.arms import ARMS
+from llgbm.generators.evaluation.behaviour_check import delta_cosines
+from llgbm.generators.evaluation.bootstrap import interval
+from llgbm.generators.evaluation.environment import environment
+from llgbm.generators.evaluation.metrics import split_metrics
+from llgbm.generators.evaluation.multiple_choice import score_choices
+from llgbm.generators.evaluation.results import SPLITS, Results
+from llgbm.generators.evaluation.table import arms_table
+from llgbm.generators.generate import find_generator, save_generated
+from llgbm.generators.generator import LoRAGenerator
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.training.inputs import load_run_task
+from llgbm.generators.training.probes import trained_probes
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Score every arm on test examples of every task of a run.
+
+    Args:
+        run: run folder with teachers, delta cache and a generator.
+        generator: name of the generator; the run's only one, or `generator`, where empty.
+        examples: test examples scored of each task.
+        condition_prompts: test queries that make a task's condition; they are not scored.
+        held_out_probes: probes that no generator was trained on, to check behaviour by.
+        seed: of the random arm, the wrong conditions and the bootstrap.
+    """
+
+    run: Path
+    generator: str = ""
+    examples: int = 100
+    condition_prompts: int = 8
+    held_out_probes: str = "commonsense"
+    seed: int = 0
+
+
+def evaluate(
+    config: EvaluateConfig, model: nn.Module | None = None, tokenizer: Any = None
+) -> Results:
+    """Score, write results.json, scores.jsonl and the generated adapters, print the table.
+
+    Raises:
+        RunError: parts of the run are missing.
+    """
+    run = RunFolder(config.run)
+    manifest = Manifest.read(run.manifest)
+    folder = run.generator(config.generator) if config.generator else find_generator(config.run)
+    generator = LoRAGenerator.load(folder)
+    if generator.metadata.get("base_fingerprint") != manifest.base_fingerprint:
+        raise RunError(f"{folder}: base model: expected the one of {run.manifest}, got another")
+    if model is None:
+        model, tokenizer = load_base_model(manifest.base_model)
+    held_out = {entry.task for entry in manifest.select(held_out=True)}
+    tasks = [
+        EvaluatedTask.of(
+            load_run_task(manifest, name),
+            name in held_out,
+            config.condition_prompts,
+            config.examples,
+        )
+        for name in manifest.tasks
+    ]
+    probes, spec = trained_probes(generator)
+    cache = DeltaCache.open(
+        run.deltas, manifest.base_fingerprint, named_probes(probes), spec, manifest.base_model
+    )
+    train_entries = manifest.select(held_out=False)
+    deltas = cache.load_all({entry.id: entry.fingerprint for entry in train_entries})
+    arms = ArmAdapters(run, manifest, generator, tasks, deltas, config.seed)
+    outcomes = _score(model, tokenizer, tasks, arms, run)
+    for index, item in enumerate(tasks):
+        out = run.generated / item.task.name
+        save_generated(generator, arms.generated.select([index]), item.condition, out)
+    splits = {split: [i.task.name for i in tasks if i.split == split] for split in SPLITS}
+    by_split = {
+        split: {arm: {name: outcomes[arm][name] for name in names} for arm in outcomes}
+        for split, names in splits.items()
+        if names
+    }
+    metrics: dict[str, float | None] = {}
+    for split, found in by_split.items():
+        metrics |= split_metrics(found, split)
+    results = Results(
+        _scale(manifest, tasks),
+        environment(config.seed, device_of(model), next(model.parameters()).dtype),
+        {
+            split: {arm: interval(values, config.seed) for arm, values in found.items()}
+            for split, found in by_split.items()
+        },
+        {
+            item.task.name: {
+                arm: interval({item.task.name: outcomes[arm][item.task.name]}, config.seed)
+                for arm in outcomes
+            }
+            for item in tasks
+        },
+        {item.task.name: item.split for item in tasks},
+        metrics,
+        delta_cosines(run, manifest, model, config.held_out_probes),
+        _seconds(run),
+    )
+    results.write(run.results)
+    print(arms_table(results))
+    print(f"{run.results}: {results.scale}")
+    return results
+
+
+def _score(
+    model: nn.Module, tokenizer: Any, tasks: list[EvaluatedTask], arms: ArmAdapters, run: RunFolder
+) -> dict[str, dict[str, np.ndarray]]:
+    """Score each task's distinct adapters together; arm -> task -> share correct, by example."""
+    device = device_of(model)
+    outcomes: dict[str, dict[str, np.ndarray]] = {}
+    lines = []
+    total = sum(len(item.examples) for item in tasks)
+    with tqdm(total=total, desc="evaluation", unit="example", mininterval=1.0) as bar:
+        for index, item in enumerate(tasks):
+            pool = arms.pool(index)
+            together = LoRAWeights.concatenate(pool.weights).to(device)
+            scores = score_choices(model, tokenizer, item.examples, together, progress=bar)
+            predictions = scores.predictions()
+            correct = (predictions == scores.gold).double().numpy()
+            for arm in ARMS:
+                if arm in pool.arms:
+                    outcomes.setdefault(arm, {})[item.task.name] = correct[pool.arms[arm]].mean(0)
+            for example in range(len(item.examples)):
+                chosen = {
+                    arm: predictions[places, example].tolist() for arm, places in pool.arms.items()
+                }
+                line = {
+                    "task": item.task.name,
+                    "split": item.split,
+                    "example": example,
+                    "gold": int(scores.gold[example]),
+                    "chosen": chosen,
+                }
+                lines.append(json.dumps(line))
+    write_text(run.scores, "\n".join(lines) + "\n")
+    # An arm that some task lacks (no description) would compare different tasks.
+    return {arm: found for arm, found in outcomes.items() if len(found) == len(tasks)}
+
+
+def _scale(manifest: Manifest, tasks: list[EvaluatedTask]) -> str:
+    """What the numbers are of, in a line."""
+    seen = sum(item.split == "seen" for item in tasks)
+    examples = sorted({len(item.examples) for item in tasks})
+    return (
+        f"{manifest.base_model}, {seen} seen and {len(tasks) - seen} held-out tasks, "
+        f"{len(manifest.adapters)} teachers, {'/'.join(map(str, examples))} test examples a task; "
+        "packaged evaluation data, split again with a fixed seed"
+    )
+
+
+def _seconds(run: RunFolder) -> dict[str, float]:
+    """Wall-clock seconds of the steps so far, where the demo noted them."""
+    path = run.root / "seconds.json"
+    return read_json(path, RunError) if path.exists() else {}

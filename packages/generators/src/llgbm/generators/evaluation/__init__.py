@@ -1,0 +1,1 @@
+"""Evaluation: held-out examples, all arms, intervals, results.json."""

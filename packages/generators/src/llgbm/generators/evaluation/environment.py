@@ -1,0 +1,65 @@
+"""Where a result comes from: commit, versions, device, seed."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_VERSIONS = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "numpy",
+    "llgbm-lora-kernels",
+    "llgbm-deltas",
+    "llgbm-generators",
+)
+
+
+def environment(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Describe the software and hardware of a result, without paths or host names."""
+    return {
+        "commit": _commit(),
+        "versions": {name: _version(name) for name in _VERSIONS},
+        "python": platform.python_version(),
+        "device": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "seed": seed,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "source"
+
+
+def _commit() -> str:
+    """Commit of the repository one stands in, `+` where it has changes; or `unknown`."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", *arguments], cwd=Path.cwd(), capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.processor() or platform.machine()} CPU ({capability})"

@@ -1,0 +1,164 @@
+"""The report's pictures, as inline SVG with a transparent ground for light and dark pages."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+# matplotlib wants a folder it can write to, which a home need not be.
+os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp(prefix="llgbm-matplotlib-"))
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
+
+from llgbm.generators.evaluation.arms import ARMS
+from llgbm.generators.evaluation.results import Results
+from llgbm.generators.evaluation.table import ARM_WORDS, SPLIT_WORDS
+from llgbm.generators.report.data import Curve
+
+# A grey that reads on white and on black; colours of like lightness.
+INK = "#808080"
+COLOURS = (
+    "#4c8dd6",
+    "#e0803c",
+    "#4fa55b",
+    "#c9545b",
+    "#9a74c4",
+    "#a5815a",
+    "#d67fb8",
+    "#8c9a3a",
+    "#3fa7b5",
+    "#7f7f7f",
+)
+
+
+def _figure(width: float, height: float) -> Figure:
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "font.size": 10,
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "llgbm",
+        }
+    )
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def accuracy_plot(results: Results) -> str:
+    """Accuracy by arm with 95% intervals, one panel a split."""
+    splits = list(results.accuracy)
+    figure = _figure(4.6 * len(splits) + 1.6, 3.6)
+    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    for panel, split in zip(panels, splits, strict=True):
+        arms = [arm for arm in ARMS if arm in results.accuracy[split]]
+        for place, arm in enumerate(arms):
+            found = results.accuracy[split][arm]
+            colour = COLOURS[1] if arm.startswith("generated") else COLOURS[0]
+            panel.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
+            panel.plot(found.mean, place, "o", color=colour, markersize=7)
+        panel.set_yticks(range(len(arms)), [ARM_WORDS[arm] for arm in arms])
+        panel.invert_yaxis()
+        panel.set_title(SPLIT_WORDS[split], color=INK)
+        panel.set_xlabel("accuracy, 95% interval")
+        panel.grid(axis="x", color=INK, alpha=0.25)
+    return _svg(figure)
+
+
+def delta_map(
+    deltas: NDArray[np.float32], labels: Sequence[str], held_out: Sequence[bool]
+) -> tuple[str, float | None]:
+    """t-SNE of deltas by task, and the silhouette on clip(1 - cos, 0, 1).
+
+    Args:
+        deltas: [N, d].
+        labels: task of each.
+        held_out: drawn hollow.
+
+    Returns:
+        The picture, and the silhouette where it is defined.
+    """
+    unit = deltas / np.maximum(np.linalg.norm(deltas, axis=1, keepdims=True), 1e-12)
+    distance = np.clip(1 - unit @ unit.T, 0, 1)
+    np.fill_diagonal(distance, 0)
+    score = None
+    if 1 < len(set(labels)) < len(labels):
+        score = float(silhouette_score(distance, labels, metric="precomputed"))
+    if len(deltas) >= 5:
+        places = TSNE(
+            2,
+            perplexity=min(5, (len(deltas) - 1) / 3),
+            metric="precomputed",
+            init="random",
+            random_state=0,
+        ).fit_transform(distance)
+    else:
+        # Too few points for neighbourhoods: the two main directions show them all.
+        centred = unit - unit.mean(0)
+        u, s, _ = np.linalg.svd(centred, full_matrices=False)
+        places = np.zeros((len(deltas), 2))
+        places[:, : min(2, len(s))] = (u * s)[:, :2]
+    figure = _figure(6.4, 4.4)
+    panel = figure.subplots()
+    for number, task in enumerate(dict.fromkeys(labels)):
+        rows = [index for index, label in enumerate(labels) if label == task]
+        colour = COLOURS[number % len(COLOURS)]
+        hollow = all(held_out[row] for row in rows)
+        panel.scatter(
+            places[rows, 0],
+            places[rows, 1],
+            s=70,
+            edgecolors=colour,
+            facecolors="none" if hollow else colour,
+            linewidths=2,
+            label=task + (" (held out)" if hollow else ""),
+        )
+    panel.set_xticks([])
+    panel.set_yticks([])
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
+    return _svg(figure), score
+
+
+def curves_plot(curves: Mapping[str, Curve], title: str, label: str, log: bool = False) -> str:
+    """Curves of one quantity, by name."""
+    figure = _figure(6.4, 3.2)
+    panel = figure.subplots()
+    for number, (name, points) in enumerate(curves.items()):
+        steps, values = zip(*points, strict=True) if points else ((), ())
+        marker = "o" if len(points) < 20 else ""
+        panel.plot(
+            steps,
+            values,
+            color=COLOURS[number % len(COLOURS)],
+            label=name,
+            marker=marker,
+            markersize=4,
+            linewidth=1.5,
+        )
+    if log:
+        panel.set_yscale("log")
+    panel.set_title(title, color=INK)
+    panel.set_xlabel("step")
+    panel.set_ylabel(label)
+    panel.grid(color=INK, alpha=0.25)
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
+    return _svg(figure)

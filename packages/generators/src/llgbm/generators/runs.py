@@ -1,0 +1,75 @@
+"""RunFolder: where each part of a run lies (the data layout of seed 002)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llgbm.deltas.errors import RunError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside one run."""
+
+    root: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Teachers, one folder a task."""
+        return self.root / "checkpoints"
+
+    @property
+    def manifest(self) -> Path:
+        """Central index of the teachers."""
+        return self.checkpoints / "manifest.json"
+
+    @property
+    def deltas(self) -> Path:
+        """Delta cache of the teachers."""
+        return self.checkpoints / "deltas"
+
+    @property
+    def embeddings(self) -> Path:
+        """Text embedding cache."""
+        return self.root / "embeddings"
+
+    def generator(self, name: str) -> Path:
+        """Folder of one trained generator."""
+        return self.root / "generators" / name
+
+    @property
+    def generators(self) -> list[str]:
+        """Names of the trained generators, sorted."""
+        folder = self.root / "generators"
+        if not folder.is_dir():
+            return []
+        return sorted(
+            path.name for path in folder.iterdir() if (path / "generator.safetensors").exists()
+        )
+
+    @property
+    def generated(self) -> Path:
+        """Adapters written by the generator, one folder a task."""
+        return self.root / "generated"
+
+    @property
+    def results(self) -> Path:
+        """Results of the evaluation."""
+        return self.root / "evaluation" / "results.json"
+
+    @property
+    def scores(self) -> Path:
+        """Outcome of every scored example."""
+        return self.root / "evaluation" / "scores.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """Self-contained report."""
+        return self.root / "report.html"
+
+    def require(self, path: Path, command: str) -> Path:
+        """Return `path`, or raise RunError naming the command that makes it."""
+        if not path.exists():
+            raise RunError(f"{path}: not found: run `{command}` first")
+        return path

@@ -1,0 +1,105 @@
+"""The central adapter index, checkpoints/manifest.json: one writer, one reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.fingerprint import adapter_fingerprint
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.peft_format import load_adapter
+from llgbm.deltas.weights import LoRAWeights
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TeacherEntry:
+    """One teacher in the index; `path` is relative to the checkpoints folder."""
+
+    id: str
+    task: str
+    family: str
+    held_out: bool
+    path: str
+    fingerprint: str
+    train_examples: int
+    steps: int
+    final_loss: float
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Index of all teachers of a run.
+
+    Attributes:
+        base_model: name given to `load_base_model`.
+        base_fingerprint: sha256 of its weights.
+        settings: what the teachers were trained with; a run goes on only with the same.
+        adapters: entries in order of training.
+    """
+
+    base_model: str
+    base_fingerprint: str
+    settings: Mapping[str, Any]
+    adapters: tuple[TeacherEntry, ...] = field(default=())
+
+    def write(self, path: Path) -> None:
+        """Write the index atomically."""
+        write_json(path, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Read an index.
+
+        Raises:
+            RunError: missing, malformed or of another format.
+        """
+        if not path.exists():
+            raise RunError(f"{path}: not found: run `llgbm teach` first")
+        content = read_json(path, RunError)
+        if content.get("format") != FORMAT:
+            raise RunError(mismatch(path, "format", FORMAT, content.get("format")))
+        try:
+            entries = tuple(
+                TeacherEntry(**{**entry, "losses": tuple(entry["losses"])})
+                for entry in content["adapters"]
+            )
+            return cls(
+                content["base_model"], content["base_fingerprint"], content["settings"], entries
+            )
+        except (KeyError, TypeError) as error:
+            expected = [f.name for f in fields(TeacherEntry)]
+            raise RunError(mismatch(path, "adapters", f"entries with {expected}", error)) from error
+
+    def select(self, held_out: bool) -> list[TeacherEntry]:
+        """Entries of the held-out families, or of the others."""
+        return [entry for entry in self.adapters if entry.held_out == held_out]
+
+    @property
+    def tasks(self) -> list[str]:
+        """Task names in order of first appearance."""
+        return list(dict.fromkeys(entry.task for entry in self.adapters))
+
+    def load(self, checkpoints: Path, entries: list[TeacherEntry]) -> LoRAWeights:
+        """Load adapters into one batch, in the order of `entries`.
+
+        Raises:
+            AdapterError: a file is missing, damaged, or unlike the others.
+            RunError: an adapter differs from the one indexed.
+        """
+        loaded = []
+        for entry in entries:
+            weights = load_adapter(checkpoints / entry.path)
+            found = adapter_fingerprint(weights)
+            if found != entry.fingerprint:
+                raise RunError(
+                    mismatch(checkpoints / entry.path, "fingerprint", entry.fingerprint, found)
+                )
+            loaded.append(weights)
+        return LoRAWeights.concatenate(loaded)

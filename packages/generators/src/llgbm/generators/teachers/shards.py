@@ -1,0 +1,89 @@
+"""Shards: the examples one teacher sees, and in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llgbm.deltas.errors import TaskError
+from llgbm.deltas.packing import TokenTree
+from llgbm.deltas.tasks import Example, Task
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The training examples of one teacher.
+
+    Attributes:
+        id: adapter id, `<task>_<index>`.
+        task: task name.
+        family: task family; evaluation splits by it.
+        held_out: the family is kept from the generator's training.
+        examples: at least one.
+    """
+
+    id: str
+    task: str
+    family: str
+    held_out: bool
+    examples: tuple[Example, ...]
+
+    def batch(self, step: int, size: int, seed: int) -> list[Example]:
+        """Return the examples of one step: a pure function of its arguments.
+
+        Every epoch visits all examples once in an order of its own, so that a resumed run
+        needs no saved position.
+        """
+        n = len(self.examples)
+        batch = []
+        for position in range(step * size, (step + 1) * size):
+            epoch, index = divmod(position, n)
+            batch.append(self.examples[_epoch_order(n, f"{seed}:{self.id}:{epoch}")[index]])
+        return batch
+
+
+def _epoch_order(n: int, key: str) -> list[int]:
+    order = list(range(n))
+    random.Random(key).shuffle(order)
+    return order
+
+
+def make_shards(task: Task, teachers: int, held_out: bool, seed: int) -> list[Shard]:
+    """Deal the training examples of `task` out to `teachers` shards that share none.
+
+    Raises:
+        TaskError: fewer examples than teachers.
+    """
+    examples = list(task.train)
+    if len(examples) < teachers:
+        raise TaskError(
+            f"{task.name}: training examples: expected at least {teachers}, one a teacher, "
+            f"got {len(examples)}"
+        )
+    random.Random(f"{seed}:{task.name}:shards").shuffle(examples)
+    return [
+        Shard(
+            f"{task.name}_{index:03d}",
+            task.name,
+            task.family,
+            held_out,
+            tuple(examples[index::teachers]),
+        )
+        for index in range(teachers)
+    ]
+
+
+def answered(tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> list[TokenTree]:
+    """Tokenize each query as a trunk and its gold choice as the one branch.
+
+    A query that is too long loses its beginning: the question stands at its end.
+    """
+    trees = []
+    for example in examples:
+        answer = tokenizer(example.choices[example.gold], add_special_tokens=False)["input_ids"]
+        answer = answer[: max_tokens // 2]
+        query = tokenizer(example.query)["input_ids"]
+        trees.append(TokenTree(tuple(query[-(max_tokens - len(answer)) :]), (tuple(answer),)))
+    return trees

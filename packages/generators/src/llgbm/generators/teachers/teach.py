@@ -1,0 +1,271 @@
+"""`llgbm teach`: train the teachers of a run, in batches, resumable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from llgbm.deltas.atomic import save_tensors
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
+from llgbm.deltas.peft_format import save_adapter
+from llgbm.deltas.spec import ALL_LINEAR, LoRASpec, device_of
+from llgbm.deltas.tasks import load_task
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
+from llgbm.generators.teachers.shards import Shard, make_shards
+from llgbm.generators.tensor_state import read_tensors
+
+# Tokens of one forward and backward: bounds memory (about 1 MiB a token for 135 M parameters).
+TOKENS_AT_ONCE = {"cpu": 2600, "cuda": 65536}
+
+
+@dataclass(frozen=True)
+class TeachConfig:
+    """Train teachers on tasks.
+
+    Args:
+        run: run folder; a second call goes on where the first stopped.
+        tasks: packaged names, JSON/JSONL files or hub data sets.
+        held_out: tasks whose whole family the generator must not see.
+        base_model: `smollm2-135m`, a local folder or a hub id.
+        teachers_per_task: teachers of each task, on shards that share no example.
+        examples_per_teacher: largest shard; 0 takes all.
+        r: LoRA rank.
+        lora_alpha: LoRA alpha.
+        target_modules: names of the adapted linears.
+        shared_A: start all teachers from the same A.
+        optim: optimiser settings.
+        teachers_at_once: teachers in one forward; 0 chooses by tokens.
+        save_every: steps between states that a resumed run goes on from.
+        seed: of initialisation, shards and data order.
+    """
+
+    run: Path
+    tasks: tuple[str, ...]
+    held_out: tuple[str, ...] = ()
+    base_model: str = "smollm2-135m"
+    teachers_per_task: int = 2
+    examples_per_teacher: int = 0
+    r: int = 8
+    lora_alpha: float = 16.0
+    target_modules: tuple[str, ...] = ALL_LINEAR
+    shared_A: bool = True
+    optim: TeacherOptim = field(default_factory=TeacherOptim)
+    teachers_at_once: int = 0
+    save_every: int = 10
+    seed: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the outcome, as JSON; where it runs and how often it saves do not."""
+        neutral = ("run", "save_every")
+        content = {key: value for key, value in asdict(self).items() if key not in neutral}
+        return json.loads(json.dumps(content))
+
+
+def collect_shards(config: TeachConfig) -> list[Shard]:
+    """Load every task and deal its training examples out.
+
+    Raises:
+        TaskError: an unknown, empty or malformed task.
+        RunError: no tasks, a task twice, or a family both seen and held out.
+    """
+    if not config.tasks:
+        raise RunError("tasks: expected at least one task that is not held out, got none")
+    shards: list[Shard] = []
+    families: dict[bool, set[str]] = {False: set(), True: set()}
+    for name in (*config.tasks, *config.held_out):
+        held_out = name in config.held_out
+        task = load_task(name, seed=config.seed)
+        families[held_out].add(task.family)
+        made = make_shards(task, config.teachers_per_task, held_out, config.seed)
+        limit = config.examples_per_teacher or None
+        shards += [Shard(s.id, s.task, s.family, s.held_out, s.examples[:limit]) for s in made]
+    both = families[False] & families[True]
+    if both:
+        raise RunError(
+            f"held_out: expected families of their own, got {sorted(both)} on both sides"
+        )
+    ids = [shard.id for shard in shards]
+    if len(set(ids)) != len(ids):
+        raise RunError(f"tasks: expected different names, got {sorted(config.tasks)}")
+    return shards
+
+
+def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = None) -> Manifest:
+    """Train what the run still lacks and return the index of all its teachers.
+
+    Args:
+        config: settings.
+        model: the loaded base; loaded here where None.
+        tokenizer: of the base.
+
+    Raises:
+        RunError: the folder holds teachers made with other settings.
+    """
+    folder = RunFolder(config.run)
+    shards = collect_shards(config)
+    if model is None:
+        model, tokenizer = load_base_model(config.base_model)
+    manifest = _open_manifest(folder, config, base_fingerprint(model))
+    spec = LoRASpec.from_model(model, config.r, config.lora_alpha, config.target_modules)
+    done = {entry.id for entry in manifest.adapters}
+    groups = _groups(shards, config, tokenizer, device_of(model))
+    bar = tqdm(
+        total=len(groups) * config.optim.steps, desc="teachers", unit="step", mininterval=1.0
+    )
+    with bar:
+        for number, group in enumerate(groups):
+            if all(shard.id in done for shard in group):
+                bar.update(config.optim.steps)
+                continue
+            teachers = BatchedTeachers(
+                model,
+                tokenizer,
+                group,
+                _initial(spec, shards, group, config),
+                config.optim,
+                config.seed,
+            )
+            state = folder.checkpoints / f".state-{number:03d}.safetensors"
+            losses = _train(teachers, state, config, bar)
+            entries = _save(folder, group, teachers.weights, losses, manifest)
+            manifest = Manifest(
+                manifest.base_model,
+                manifest.base_fingerprint,
+                manifest.settings,
+                (*manifest.adapters, *entries),
+            )
+            manifest.write(folder.manifest)
+            state.unlink(missing_ok=True)
+    return manifest
+
+
+def _open_manifest(folder: RunFolder, config: TeachConfig, base: str) -> Manifest:
+    """Read the index of a run that goes on, or begin one."""
+    if not folder.manifest.exists():
+        return Manifest(config.base_model, base, config.settings())
+    manifest = Manifest.read(folder.manifest)
+    settings = config.settings()
+    for key in sorted(settings.keys() | manifest.settings.keys()):
+        expected, got = manifest.settings.get(key), settings.get(key)
+        if expected != got:
+            raise RunError(
+                mismatch(folder.manifest, key, f"{expected} as in the run so far", got)
+                + "; choose another run folder for other settings"
+            )
+    if manifest.base_fingerprint != base:
+        raise RunError(mismatch(folder.manifest, "base model", manifest.base_fingerprint, base))
+    return manifest
+
+
+def _groups(
+    shards: Sequence[Shard], config: TeachConfig, tokenizer: Any, device: torch.device
+) -> list[list[Shard]]:
+    """Split the teachers into groups whose steps fit the token limit."""
+    size = config.teachers_at_once
+    if size:
+        return [list(shards[i : i + size]) for i in range(0, len(shards), size)]
+    limit = TOKENS_AT_ONCE[device.type if device.type in TOKENS_AT_ONCE else "cpu"]
+    groups: list[list[Shard]] = [[]]
+    used = 0.0
+    for shard in shards:
+        sample = shard.examples[:32]
+        texts = [example.query + example.choices[example.gold] for example in sample]
+        lengths = [
+            min(len(tokenizer(text)["input_ids"]), config.optim.max_tokens) for text in texts
+        ]
+        tokens = config.optim.examples_per_step * sum(lengths) / len(lengths)
+        if groups[-1] and used + tokens > limit:
+            groups.append([])
+            used = 0.0
+        groups[-1].append(shard)
+        used += tokens
+    return groups
+
+
+def _initial(
+    spec: LoRASpec, shards: Sequence[Shard], group: Sequence[Shard], config: TeachConfig
+) -> LoRAWeights:
+    """Initial adapters of a group: a teacher's do not depend on its company."""
+    ids = [shard.id for shard in shards]
+    generators = [
+        torch.Generator().manual_seed(config.seed + (0 if config.shared_A else 1 + ids.index(s.id)))
+        for s in group
+    ]
+    return LoRAWeights.concatenate([LoRAWeights.initial(spec, 1, g) for g in generators])
+
+
+def _train(teachers: BatchedTeachers, state: Path, config: TeachConfig, bar: tqdm) -> Tensor:
+    """Run a group to its end, from its saved state where there is one; losses [steps, n]."""
+    losses = torch.full((config.optim.steps, len(teachers.shards)), float("nan"))
+    if state.exists():
+        tensors = read_tensors(state)
+        losses = tensors.pop("losses")
+        teachers.load_state(tensors)
+        bar.update(teachers.step)
+    while teachers.step < config.optim.steps:
+        step = teachers.step
+        losses[step], batch = teachers.train_step()
+        bar.update()
+        bar.set_postfix(
+            loss=f"{losses[step].mean():.3f}", padding=f"{batch.padding_share:.0%}", refresh=False
+        )
+        if teachers.step % config.save_every == 0 and teachers.step < config.optim.steps:
+            save_tensors(state, {**teachers.state(), "losses": losses})
+    return losses
+
+
+def _save(
+    folder: RunFolder,
+    group: Sequence[Shard],
+    weights: LoRAWeights,
+    losses: Tensor,
+    manifest: Manifest,
+) -> list[TeacherEntry]:
+    """Write each adapter of a group as a PEFT folder with its prompts."""
+    entries = []
+    weights = weights.to("cpu")
+    weights.check_finite("teachers")
+    for index, shard in enumerate(group):
+        one = weights.select([index])
+        path = f"{shard.task}/{shard.id}"
+        prompts = {
+            "task": shard.task,
+            "family": shard.family,
+            "prompts": [example.query for example in shard.examples],
+            "answers": [example.choices[example.gold] for example in shard.examples],
+        }
+        save_adapter(
+            one,
+            folder.checkpoints / path,
+            base_model_name=manifest.base_model,
+            base_fingerprint=manifest.base_fingerprint,
+            extra_files={"prompts.json": json.dumps(prompts, ensure_ascii=False, indent=1)},
+        )
+        history = [round(float(loss), 5) for loss in losses[:, index]]
+        entries.append(
+            TeacherEntry(
+                shard.id,
+                shard.task,
+                shard.family,
+                shard.held_out,
+                path,
+                adapter_fingerprint(one),
+                len(shard.examples),
+                len(history),
+                history[-1],
+                tuple(history),
+            )
+        )
+    return entries

@@ -1,0 +1,1 @@
+"""Training a generator by behavioural matching."""

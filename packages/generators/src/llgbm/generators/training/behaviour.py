@@ -1,0 +1,49 @@
+"""Behaviour: the deltas that generated adapters really cause, through the frozen base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
+from llgbm.deltas.probes import ProbeSet, TokenizedProbes
+from llgbm.deltas.weights import LoRAWeights
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A frozen base with probes; called on weights, it returns their deltas.
+
+    Attributes:
+        model: frozen base.
+        probes: p tokenized texts.
+        spec: what is read.
+        base_activation: v(B) of the same.
+    """
+
+    model: nn.Module
+    probes: TokenizedProbes
+    spec: DeltaSpec
+    base_activation: Tensor
+
+    @classmethod
+    def of(cls, model: nn.Module, probes: ProbeSet, spec: DeltaSpec) -> Behaviour:
+        """Tokenize the probes and run the base on them once."""
+        tokens = tokenized(model, probes)
+        return cls(model, tokens, spec, compute_base_activation(model, tokens, spec))
+
+    def __call__(self, weights: LoRAWeights) -> Tensor:
+        """Deltas of n adapters, [n, ...] float32, differentiable."""
+        return compute_delta(self.model, weights, self.probes, self.spec, self.base_activation)
+
+
+def delta_cosine(predicted: Tensor, target: Tensor) -> Tensor:
+    """Cosine of each item's flattened delta, [n]."""
+    return F.cosine_similarity(predicted.flatten(1), target.flatten(1), dim=1)
+
+
+def delta_norm_ratio(predicted: Tensor, target: Tensor) -> Tensor:
+    """Norm of each predicted delta over the target's, [n]."""
+    return predicted.flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1).clamp_min(1e-12)

@@ -1,0 +1,84 @@
+"""TrainConfig: what `llgbm train` reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
+
+
+@dataclass(frozen=True)
+class ConditionShares:
+    """How often a training condition is of each kind; shares need not sum to 1."""
+
+    prompts: float = 0.6
+    prompts_with_answers: float = 0.0
+    description: float = 0.4
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a generator on the teachers of a run.
+
+    Args:
+        run: run folder with teachers and a delta cache.
+        name: of the generator; a second call goes on where the first stopped.
+        objective: what is minimised.
+        decoder: how a condition becomes factors.
+        conditions: kinds of training condition.
+        condition_texts: smallest and largest number of texts in a condition.
+        steps: optimiser steps.
+        batch_size: adapters of a step, over all processes.
+        lr: peak learning rate of AdamW; linear warm-up, then cosine to a twentieth.
+        warmup_steps: of the learning rate.
+        weight_decay: of AdamW.
+        clip_norm: largest gradient norm.
+        condition_noise: standard deviation added to text embeddings in training, as a share of
+            their RMS.
+        probes: `generic`, a domain (`math`, `code`, `commonsense`) or a text file.
+        deltas: what is read off the hidden states; must be as in the delta cache.
+        encoder: frozen text encoder.
+        validate_every: steps between validations; the best by delta cosine is kept.
+        save_every: steps between states that a resumed run goes on from.
+        seed: of initialisation and data.
+    """
+
+    run: Path
+    name: str = "generator"
+    objective: MultiTask | DeltaOnly | DeltaGuided = field(default_factory=DeltaGuided)
+    decoder: FullWidthConfig | PeriodicConfig = field(default_factory=FullWidthConfig)
+    conditions: ConditionShares = field(default_factory=ConditionShares)
+    condition_texts: tuple[int, int] = (1, 8)
+    steps: int = 300
+    batch_size: int = 6
+    lr: float = 1e-3
+    warmup_steps: int = 10
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    condition_noise: float = 0.1
+    probes: str = "generic"
+    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    encoder: str = "minilm-l6"
+    validate_every: int = 25
+    save_every: int = 50
+    seed: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the outcome, as JSON; a run goes on only with the same."""
+        neutral = ("run", "save_every", "objective", "decoder")
+        content = {key: value for key, value in asdict(self).items() if key not in neutral}
+        content["objective"] = _described(self.objective)
+        content["decoder"] = _described(self.decoder)
+        return json.loads(json.dumps(content))
+
+
+def _described(part: Any) -> dict[str, Any]:
+    """A part's type and numbers; a loss term stands by its name."""
+    values = {f.name: getattr(part, f.name) for f in fields(part)}
+    named = {key: getattr(value, "name", value) for key, value in values.items()}
+    return {"kind": type(part).__name__, **named}

@@ -1,0 +1,22 @@
+"""Which deltas a trained generator was trained on."""
+
+from __future__ import annotations
+
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import RunError
+from llgbm.generators.generator import LoRAGenerator
+
+
+def trained_probes(generator: LoRAGenerator) -> tuple[str, DeltaSpec]:
+    """Return the name of the probes and the delta spec from a generator's metadata.
+
+    Raises:
+        RunError: the generator was not saved by `llgbm train`.
+    """
+    settings = generator.metadata.get("training")
+    try:
+        deltas = settings["deltas"]
+        spec = DeltaSpec(tuple(deltas["layers"]), deltas["pooling"], deltas["aggregation"])
+        return str(settings["probes"]), spec
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"generator: training: expected its settings, got {error!r}") from error

@@ -1,0 +1,258 @@
+"""`llgbm train`: learn to write adapters whose behaviour is the teachers'."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import nn
+from tqdm import tqdm
+
+from llgbm.deltas.atomic import save_tensors, write_json
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.probe_names import named_probes
+from llgbm.generators.conditions import ConditionBatch, embed_conditions
+from llgbm.generators.dataset import TeacherDataset
+from llgbm.generators.generator import GeneratorConfig, LoRAGenerator
+from llgbm.generators.losses import WeightLoss
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.tensor_state import load_training_state, read_tensors, training_state
+from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
+from llgbm.generators.training.behaviour import Behaviour, delta_cosine, delta_norm_ratio
+from llgbm.generators.training.config import TrainConfig
+from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
+from llgbm.generators.training.metrics_log import MetricsLog
+
+FINISHED = "finished.json"
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """Linear warm-up, then a cosine down to a twentieth of the peak."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.lr * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
+    """Train a generator, or go on with one; return its folder.
+
+    Args:
+        config: settings.
+        model: the loaded base; loaded here where None.
+
+    Raises:
+        RunError: parts of the run are missing, or the folder holds other settings.
+        CacheError: the delta cache is missing, another one, or incomplete.
+    """
+    run = RunFolder(config.run)
+    folder = run.generator(config.name)
+    _check_settings(folder / "training.json", config)
+    inputs = collect_inputs(
+        run, named_probes(config.probes), config.deltas, config.condition_texts[1]
+    )
+    if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
+        return folder
+    if model is None:
+        model, _ = load_base_model(inputs.manifest.base_model)
+    return Trainer(config, inputs, model, run).fit()
+
+
+def _check_settings(path: Path, config: TrainConfig) -> None:
+    """Go on only with the settings that the folder was begun with."""
+    settings = config.settings()
+    if not path.exists():
+        write_json(path, settings)
+        return
+    saved = read_json(path, RunError)
+    for key in sorted(saved.keys() | settings.keys()):
+        if saved.get(key) != settings.get(key):
+            raise RunError(
+                mismatch(path, key, f"{saved.get(key)} as in the run so far", settings.get(key))
+                + "; choose another name for other settings"
+            )
+
+
+class Trainer:
+    """One training run: everything a step needs is a function of (config, step)."""
+
+    def __init__(
+        self, config: TrainConfig, inputs: TrainingInputs, model: nn.Module, run: RunFolder
+    ) -> None:
+        self.config, self.inputs = config, inputs
+        self.folder = run.generator(config.name)
+        self.accelerator = Accelerator(
+            cpu=next(model.parameters()).device.type == "cpu",
+            # The weights-only objective leaves the delta head without gradient.
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
+        self.device = self.accelerator.device
+        self.behaviour = Behaviour.of(
+            model.to(self.device), named_probes(config.probes), config.deltas
+        )
+        shares = {
+            "prompts": config.conditions.prompts,
+            "prompts_with_answers": config.conditions.prompts_with_answers,
+            "description": config.conditions.description,
+        }
+        self.data = TeacherDataset(
+            inputs.weights,
+            inputs.prompts,
+            inputs.deltas,
+            shares,  # type: ignore[arg-type]
+            config.condition_texts,
+            config.batch_size,
+            config.seed,
+        )
+        self.encoder = PretrainedTextEncoder(config.encoder)
+        self.embeddings = EmbeddingCache(run.embeddings)
+        self.embeddings.encode(self.data.texts(), self.encoder)
+        self.validation = embed_conditions(inputs.validation, self.encoder, self.embeddings)
+        self.generator = self._new_generator()
+        self.optimizer = torch.optim.AdamW(
+            self.generator.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.prepared, self.prepared_optimizer = self.accelerator.prepare(
+            self.generator, self.optimizer
+        )
+        self.step = 0
+        self.best = -math.inf
+
+    def _new_generator(self) -> LoRAGenerator:
+        """Build the generator with seeded parameters and the teachers' scales."""
+        inputs, config = self.inputs, self.config
+        generator = LoRAGenerator(
+            GeneratorConfig(decoder=config.decoder, text_encoder=config.encoder),
+            inputs.weights.spec,
+            tuple(inputs.deltas.shape[1:]),
+            config.seed,
+        )
+        generator.metadata = {
+            "base_model": inputs.manifest.base_model,
+            "base_fingerprint": inputs.manifest.base_fingerprint,
+            "training": config.settings(),
+        }
+        generator.fit_scales(inputs.weights, inputs.deltas)
+        return generator
+
+    def fit(self) -> Path:
+        """Run to the last step, from the saved state where there is one."""
+        config = self.config
+        self._load_state()
+        log = MetricsLog(self.folder / "metrics.jsonl", self.step)
+        bar = tqdm(
+            total=config.steps,
+            initial=self.step,
+            desc=f"generator {config.name}",
+            unit="step",
+            mininterval=1.0,
+            disable=not self.accelerator.is_main_process,
+        )
+        with bar:
+            if self.step == 0:
+                self._validate(log)
+            while self.step < config.steps:
+                record = self._train_step()
+                if self.accelerator.is_main_process:
+                    log.write(record)
+                bar.update()
+                bar.set_postfix(
+                    loss=f"{record['loss']:.3f}", best=f"{self.best:.3f}", refresh=False
+                )
+                if self.step % config.validate_every == 0 or self.step == config.steps:
+                    self._validate(log)
+                if self.step % config.save_every == 0 or self.step == config.steps:
+                    self._save_state()
+        if self.accelerator.is_main_process:
+            # The state is three times the generator's size, and nothing is left to go on with.
+            write_json(self.folder / FINISHED, {"steps": self.step, "best": self.best})
+            self._state_path().unlink(missing_ok=True)
+        return self.folder
+
+    def _train_step(self) -> dict[str, Any]:
+        config = self.config
+        batch = self.data.batch(
+            self.step, self.accelerator.process_index, self.accelerator.num_processes
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(config, self.step)
+        conditions = embed_conditions(batch.conditions, self.encoder, self.embeddings)
+        output = self.prepared(self._noisy(conditions).to(self.device))
+        loss = config.objective(
+            output,
+            batch.weights.to(self.device),
+            batch.deltas.to(self.device),
+            self.behaviour,
+            self.step,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss.total)
+        self.accelerator.clip_grad_norm_(self.prepared.parameters(), config.clip_norm)
+        self.optimizer.step()
+        self.step += 1
+        total = self.accelerator.reduce(loss.total.detach(), "mean")
+        terms = {name: round(float(term.detach()), 6) for name, term in loss.terms.items()}
+        return {"step": self.step, "split": "train", "loss": round(float(total), 6), **terms}
+
+    def _noisy(self, conditions: ConditionBatch) -> ConditionBatch:
+        """Add seeded noise to the embeddings: few teachers, so few texts to tell them apart by."""
+        share = self.config.condition_noise
+        if not share:
+            return conditions
+        key = (self.config.seed * 1_000_003 + self.step) * 4096 + self.accelerator.process_index
+        noise = torch.randn(
+            conditions.embeddings.shape, generator=torch.Generator().manual_seed(key)
+        )
+        size = (
+            conditions.embeddings.norm(dim=-1, keepdim=True)
+            / conditions.embeddings.shape[-1] ** 0.5
+        )
+        return ConditionBatch(conditions.embeddings + share * size * noise, conditions.mask)
+
+    @torch.no_grad()
+    def _validate(self, log: MetricsLog) -> None:
+        """Measure unseen conditions of the seen tasks; keep the best by computed delta cosine."""
+        if not self.accelerator.is_main_process:
+            return
+        output = self.generator(self.validation.to(self.device))
+        teacher = self.inputs.validation_deltas.to(self.device)
+        computed = self.behaviour(output.weights)
+        cosine = float(delta_cosine(computed, teacher).mean())
+        weights = self.inputs.validation_weights.to(self.device)
+        log.write(
+            {
+                "step": self.step,
+                "split": "validation",
+                "delta_cosine": round(cosine, 6),
+                "delta_norm_ratio": round(float(delta_norm_ratio(computed, teacher).mean()), 6),
+                "head_cosine": round(float(delta_cosine(output.delta, teacher).mean()), 6),
+                "weight": round(float(WeightLoss()(output.weights, weights)), 6),
+            }
+        )
+        if self.step > 0 and cosine > self.best:
+            self.best = cosine
+            self.generator.save(self.folder)
+
+    def _state_path(self) -> Path:
+        return self.folder / "state" / "state.safetensors"
+
+    def _save_state(self) -> None:
+        if self.accelerator.is_main_process:
+            tensors = training_state(self.optimizer, list(self.generator.parameters()))
+            tensors["step"] = torch.tensor(self.step)
+            tensors["best"] = torch.tensor(self.best, dtype=torch.float64)
+            save_tensors(self._state_path(), tensors)
+        self.accelerator.wait_for_everyone()
+
+    def _load_state(self) -> None:
+        path = self._state_path()
+        if not path.exists():
+            return
+        tensors = read_tensors(path)
+        load_training_state(tensors, self.optimizer, list(self.generator.parameters()))
+        self.step, self.best = int(tensors["step"]), float(tensors["best"])

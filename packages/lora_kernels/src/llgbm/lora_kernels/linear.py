@@ -1,0 +1,53 @@
+"""lora_linear: the batched layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from llgbm.lora_kernels.backends import Backend, choose_backend
+from llgbm.lora_kernels.shapes import check_arguments
+from llgbm.lora_kernels.torch_backend import TorchLoRALinear
+
+
+def lora_linear(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    scaling: Tensor,
+    bias: Tensor | None = None,
+    *,
+    backend: Backend = "auto",
+) -> Tensor:
+    """y = x Wᵀ + s (x Aᵀ) Bᵀ + bias for n adapters, each on its own m rows.
+
+    Differentiable once, in x, lora_A, lora_B, scaling and bias; the base weight is frozen.
+
+    Args:
+        x: [n, m, in], float32, bfloat16, float16 or float64.
+        weight: [out, in], x's dtype, without gradient.
+        lora_A: [n, r, in], any floating dtype (float32 on bfloat16 activations is usual); any
+            strides.
+        lora_B: [n, out, r], likewise.
+        scaling: [n].
+        bias: [out].
+        backend: `torch`, `triton`, or `auto`: what `use_backend` says, else Triton on CUDA
+            where it is installed, else torch.
+
+    Returns:
+        [n, m, out], x's dtype. Gradients have the dtype of their argument.
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, or a backend that cannot run.
+    """
+    if x.dim() != 3:
+        raise ValueError(f"x: expected [n, m, in], got shape {tuple(x.shape)}")
+    check_arguments(x, weight, lora_A, lora_B, scaling, bias, x.shape[0])
+    layer: type[torch.autograd.Function] = TorchLoRALinear
+    if choose_backend(backend, x.device) == "triton":
+        from llgbm.lora_kernels.triton_backend import TritonLoRALinear
+
+        layer = TritonLoRALinear
+    y: Tensor = layer.apply(x, weight, lora_A, lora_B, scaling, bias)
+    return y

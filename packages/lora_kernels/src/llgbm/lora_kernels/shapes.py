@@ -1,0 +1,59 @@
+"""Checks at the boundary: every error names the argument, what was expected and what came."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+ACTIVATIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+def expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless `tensor` has `shape`."""
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_arguments(
+    x: Tensor,
+    weight: Tensor,
+    lora_A: Tensor,
+    lora_B: Tensor,
+    scaling: Tensor,
+    bias: Tensor | None,
+    n: int,
+) -> None:
+    """Check what the batched and the ragged layer share; x is [..., in].
+
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit.
+    """
+    if weight.dim() != 2:
+        raise ValueError(f"weight: expected [out, in], got shape {tuple(weight.shape)}")
+    out_features, in_features = weight.shape
+    if x.shape[-1] != in_features:
+        raise ValueError(f"x: expected {in_features} features last, got shape {tuple(x.shape)}")
+    if lora_A.dim() != 3:
+        raise ValueError(f"lora_A: expected [n, r, in], got shape {tuple(lora_A.shape)}")
+    r = lora_A.shape[1]
+    if r < 1:
+        raise ValueError(f"lora_A: expected a rank of at least 1, got shape {tuple(lora_A.shape)}")
+    expect("lora_A", lora_A, (n, r, in_features))
+    expect("lora_B", lora_B, (n, out_features, r))
+    expect("scaling", scaling, (n,))
+    if bias is not None:
+        expect("bias", bias, (out_features,))
+    if x.dtype not in ACTIVATIONS:
+        raise ValueError(f"x: expected one of {ACTIVATIONS}, got {x.dtype}")
+    if weight.dtype != x.dtype:
+        raise ValueError(f"weight: expected {x.dtype} as x, got {weight.dtype}")
+    if weight.requires_grad:
+        raise ValueError("weight: expected a frozen weight, got one that requires a gradient")
+    tensors = {"weight": weight, "lora_A": lora_A, "lora_B": lora_B, "scaling": scaling}
+    if bias is not None:
+        tensors["bias"] = bias
+    for name, tensor in tensors.items():
+        if tensor.device != x.device:
+            raise ValueError(f"{name}: expected device {x.device} as x, got {tensor.device}")
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
