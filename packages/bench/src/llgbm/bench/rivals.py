@@ -1,0 +1,152 @@
+"""Ways to run n adapters over the same probes, forward and backward to the factors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.spec import linear_modules
+from llgbm.deltas.weights import LoRAWeights
+
+# ids [p, t] -> (last hidden states [n, p, hidden] float32, detached; gradients of A and B)
+Outcome = tuple[Tensor, list[Tensor]]
+
+
+class Workload:
+    """One model, one probe batch, n adapters whose factors want gradients."""
+
+    def __init__(self, model: Any, weights: LoRAWeights, ids: Tensor) -> None:
+        self.model, self.ids = model, ids
+        self.weights = weights.map(lambda factor: factor.detach().requires_grad_())
+        self.lora = FunctionalLoRA(model, weights.spec)
+        self.linears = linear_modules(model, weights.spec)
+        self._peft: Any = None
+
+    def factors(self) -> list[Tensor]:
+        """All factors, A and B of each module."""
+        weights = self.weights
+        return [f for p in weights.spec.paths for f in (weights.lora_A[p], weights.lora_B[p])]
+
+    def last(self, model: Any, ids: Tensor) -> Tensor:
+        """Hidden state of the last token after the final norm, float32."""
+        return model(input_ids=ids, use_cache=False).last_hidden_state[:, -1].float()
+
+    def finish(self, states: Tensor) -> Outcome:
+        """Backward of a fixed scalar to all factors."""
+        return states.detach(), list(torch.autograd.grad(states.square().mean(), self.factors()))
+
+    def batched(self) -> Outcome:
+        """FunctionalLoRA: all adapters in one forward."""
+        n = self.weights.n
+        with self.lora.applied(self.weights):
+            states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
+        return self.finish(states.view(n, len(self.ids), -1))
+
+    def hook_loop(self) -> Outcome:
+        """Forward hooks that add the update, one adapter at a time (seed 002's FunctionalLoRA)."""
+        scaling, states = self.weights.spec.scaling, []
+        for i in range(self.weights.n):
+            handles = []
+            for path, linear in self.linears.items():
+                A, B = self.weights.lora_A[path][i], self.weights.lora_B[path][i]
+
+                def hook(
+                    module: nn.Module, inputs: Any, output: Tensor, A: Tensor = A, B: Tensor = B
+                ) -> Tensor:
+                    x = inputs[0]
+                    return output + scaling * ((x @ A.to(x.dtype).T) @ B.to(x.dtype).T)
+
+                handles.append(linear.register_forward_hook(hook))
+            states.append(self.last(self.model.get_decoder(), self.ids))
+            for handle in handles:
+                handle.remove()
+        return self.finish(torch.stack(states))
+
+    def functional_call_loop(self) -> Outcome:
+        """`torch.func.functional_call` on a PEFT model, one adapter at a time."""
+        peft_model = self._peft_model()
+        states = []
+        for i in range(self.weights.n):
+            parameters = {}
+            for path in self.weights.spec.paths:
+                for name, factors in (
+                    ("lora_A", self.weights.lora_A),
+                    ("lora_B", self.weights.lora_B),
+                ):
+                    parameters[f"base_model.model.{path}.{name}.default.weight"] = factors[path][i]
+            output = torch.func.functional_call(
+                peft_model,
+                parameters,
+                kwargs={
+                    "input_ids": self.ids,
+                    "use_cache": False,
+                    "output_hidden_states": True,
+                    "logits_to_keep": 1,
+                },
+            )
+            states.append(output.hidden_states[-1][:, -1].float())
+        return self.finish(torch.stack(states))
+
+    def peft_loop(self) -> Outcome:
+        """PEFT, one adapter at a time: its parameters are overwritten, gradients read off."""
+        peft_model = self._peft_model()
+        modules = dict(peft_model.named_modules())
+        n, states = self.weights.n, []
+        gradients = [torch.zeros_like(factor) for factor in self.factors()]
+        for i in range(n):
+            parameters = []
+            for path in self.weights.spec.paths:
+                layer = modules[f"base_model.model.{path}"]
+                for name, factors in (
+                    ("lora_A", self.weights.lora_A),
+                    ("lora_B", self.weights.lora_B),
+                ):
+                    parameter = getattr(layer, name)["default"].weight
+                    with torch.no_grad():
+                        parameter.copy_(factors[path][i])
+                    parameters.append(parameter)
+            output = self.last(peft_model.base_model.model.get_decoder(), self.ids)
+            loss = output.square().mean() / n
+            for place, gradient in enumerate(torch.autograd.grad(loss, parameters)):
+                gradients[place][i] = gradient
+            states.append(output.detach())
+        return torch.stack(states), gradients
+
+    def base_alone(self) -> Outcome:
+        """The frozen base on the same number of sequences, with the gradient of its input only."""
+        n = self.weights.n
+        ids = self.ids.repeat(n, 1)
+        embedded = self.model.get_input_embeddings()(ids).detach().requires_grad_()
+        output = self.model.get_decoder()(inputs_embeds=embedded, use_cache=False)
+        states = output.last_hidden_state[:, -1].float()
+        torch.autograd.grad(states.square().mean(), embedded)
+        return states.detach().view(n, len(self.ids), -1), []
+
+    def _peft_model(self) -> Any:
+        """A PEFT copy of the model: wrapping changes it in place, so the copy is wrapped."""
+        if self._peft is None:
+            import copy
+
+            from peft import LoraConfig, get_peft_model
+
+            spec = self.weights.spec
+            config = LoraConfig(
+                r=spec.r,
+                lora_alpha=int(spec.lora_alpha),
+                target_modules=list(spec.paths),
+                lora_dropout=0.0,
+            )
+            self._peft = get_peft_model(copy.deepcopy(self.model), config).eval()
+        return self._peft
+
+
+RIVALS: dict[str, Callable[[Workload], Outcome]] = {
+    "batched": Workload.batched,
+    "hook_loop": Workload.hook_loop,
+    "peft_loop": Workload.peft_loop,
+    "functional_call_loop": Workload.functional_call_loop,
+}
