@@ -1,0 +1,79 @@
+"""llgbm-deltas from end to end, on a tiny model in a folder."""
+
+from pathlib import Path
+
+import pytest
+
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.cli import CONSOLE
+from llgbm.deltas.fingerprint import base_fingerprint
+from llgbm.deltas.peft_format import load_adapter, save_adapter
+
+
+@pytest.fixture
+def store(saved_model, make_weights, tmp_path) -> Path:
+    model, _ = load_base_model(str(saved_model))
+    weights = make_weights(model, n=3)
+    for index in range(3):
+        path = tmp_path / "store" / "task" / f"a{index}"
+        save_adapter(weights.select([index]), path, str(saved_model), base_fingerprint(model))
+    return tmp_path / "store"
+
+
+def test_compute_stats_retrieve_and_merge(store, capsys) -> None:
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    assert "3 computed, 0 reused" in capsys.readouterr().out
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    assert "0 computed, 3 reused" in capsys.readouterr().out
+    assert CONSOLE.run(["stats", str(store / "deltas")]) == 0
+    assert "median" in capsys.readouterr().out
+    assert CONSOLE.run(["retrieve", str(store / "deltas"), "a1", "--k", "2"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    adapters = [str(store / "task" / f"a{i}") for i in range(2)]
+    assert CONSOLE.run(["merge", *adapters, "--out", str(store / "m"), "--r", "8"]) == 0
+    assert load_adapter(store / "m").spec.r == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["compute", "nowhere"], "expected a folder of adapters"),
+        (["stats", "nowhere"], "run `llgbm-deltas compute` first"),
+        (["merge", "a", "--out", "b"], "expected at least 2 adapters"),
+        (["merge", "a", "b", "--out", "c"], "expected a folder, got nothing"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(arguments, words, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CONSOLE.run(arguments) == 2
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert len(printed.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_probes_and_adapters_are_named(store, capsys) -> None:
+    assert CONSOLE.run(["compute", str(store), "--probes", "nope"]) == 2
+    assert "probes: expected generic" in capsys.readouterr().err
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    assert CONSOLE.run(["retrieve", str(store / "deltas"), "zz"]) == 2
+    assert "expected an adapter of the cache" in capsys.readouterr().err
+
+
+def test_an_adapter_for_other_shapes_is_refused(store, make_tiny_model, make_weights, capsys):
+    weights = make_weights(make_tiny_model(), n=1)
+    renamed = {f"x.{p}": f for p, f in weights.lora_A.items()}
+    from llgbm.deltas.spec import LoRASpec, ModuleShape
+    from llgbm.deltas.weights import LoRAWeights
+
+    spec = weights.spec
+    moved = LoRASpec(
+        tuple(ModuleShape(f"x.{m.path}", m.in_features, m.out_features) for m in spec.modules),
+        spec.r,
+        spec.lora_alpha,
+    )
+    other = LoRAWeights(moved, renamed, {f"x.{p}": f for p, f in weights.lora_B.items()})
+    save_adapter(other, store / "foreign")
+    model = str(store.parent / "model")
+    assert CONSOLE.run(["compute", str(store), "--base-model", model]) == 2
+    assert "expected a Linear in the base model" in capsys.readouterr().err
