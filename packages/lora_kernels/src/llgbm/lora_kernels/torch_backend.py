@@ -28,9 +28,9 @@ class TorchLoRALinear(torch.autograd.Function):
         bias: Tensor | None,
     ) -> Tensor:
         """x [n, m, in] -> [n, m, out]."""
-        n, m, _ = x.shape
+        n, m, in_features = x.shape
         A, B = lora_A.to(x.dtype), lora_B.to(x.dtype)
-        y = F.linear(x.reshape(n * m, -1), weight, bias).view(n, m, -1)
+        y = F.linear(x.reshape(n * m, in_features), weight, bias).view(n, m, len(weight))
         u = torch.bmm(x, A.mT)
         y.baddbmm_(u * _column(scaling, x), B.mT)
         ctx.save_for_backward(x, u, weight, A, B, scaling)
@@ -50,7 +50,7 @@ class TorchLoRALinear(torch.autograd.Function):
         if need_x or need_A:
             v = torch.bmm(dy, B) * _column(scaling, x)  # s dy B, [n, m, r]
         if need_x:
-            dx = (dy.view(n * m, out_features) @ weight).view(n, m, -1)
+            dx = (dy.view(n * m, out_features) @ weight).view(x.shape)
             dx.baddbmm_(v, A)
         if need_A:
             dA = torch.bmm(v.mT, x).to(dtype_A)

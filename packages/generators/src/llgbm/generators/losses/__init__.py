@@ -7,6 +7,7 @@ from llgbm.generators.losses.objectives import (
     LossBreakdown,
     MultiTask,
     Objective,
+    Ramp,
 )
 from llgbm.generators.losses.weights import DeltaWeightLoss, WeightLoss
 
@@ -20,5 +21,6 @@ __all__ = [
     "LossBreakdown",
     "MultiTask",
     "Objective",
+    "Ramp",
     "WeightLoss",
 ]

@@ -41,6 +41,32 @@ class LossBreakdown:
     terms: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Ramp:
+    """A factor that is 0 before step `start` and rises to 1 over `steps` (seed 001, phase 4).
+
+    Args:
+        start: first step with a factor above 0.
+        steps: steps of the rise; 0 switches at once.
+
+    Raises:
+        ValueError: negative numbers.
+    """
+
+    start: int = 0
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.steps < 0:
+            raise ValueError(f"ramp: expected at least 0, got {self.start} and {self.steps}")
+
+    def at(self, step: int) -> float:
+        """Factor of step `step`, counted from 0."""
+        if step < self.start:
+            return 0.0
+        return min(1.0, (step - self.start + 1) / max(1, self.steps))
+
+
 class Objective(Protocol):
     """What a step minimises."""
 
@@ -105,6 +131,7 @@ class MultiTask:
     Args:
         lambda_weight: weight of the weight term.
         lambda_delta: weight of the computed delta's term.
+        ramp: factor on it; the base model does not run before its start.
         weight_loss: term on weights.
         delta_loss: term on deltas.
 
@@ -114,15 +141,18 @@ class MultiTask:
 
     lambda_weight: float = 1.0
     lambda_delta: float = 1.0
+    ramp: Ramp = field(default_factory=Ramp)
     weight_loss: WeightTerm = field(default_factory=WeightLoss)
     delta_loss: DeltaTerm = field(default_factory=DeltaMSELoss)
 
     def __post_init__(self) -> None:
         _check_weights(lambda_weight=self.lambda_weight, lambda_delta=self.lambda_delta)
+        if not self.lambda_weight and self.ramp.start:
+            raise ValueError("ramp: expected a start of 0 where lambda_weight is 0")
 
     def needs_computed_delta(self, step: int) -> bool:
-        """Every step, unless its weight is 0."""
-        return self.lambda_delta > 0
+        """Every step from the ramp's start on, unless its weight is 0."""
+        return self.lambda_delta > 0 and step >= self.ramp.start
 
     def __call__(
         self,
@@ -139,7 +169,8 @@ class MultiTask:
             terms["weight"] = (self.lambda_weight, loss)
         if self.needs_computed_delta(step):
             computed = _compute(compute_delta, output.weights, step)
-            terms["computed"] = (self.lambda_delta, self.delta_loss(computed, teacher_delta))
+            factor = self.ramp.at(step) * self.lambda_delta
+            terms["computed"] = (factor, self.delta_loss(computed, teacher_delta))
         return combine(terms)
 
 
@@ -199,6 +230,7 @@ class DeltaGuided:
         lambda_computed: weight of the computed delta against the teacher's.
         lambda_consistency: weight of the head's delta against the computed one.
         lambda_weight: weight of the weight term, every step.
+        ramp: factor on the two terms that run the base model; they do not run before its start.
         weight_loss: term on weights.
         delta_loss: term on deltas.
 
@@ -211,6 +243,7 @@ class DeltaGuided:
     lambda_computed: float = 1.0
     lambda_consistency: float = 1.0
     lambda_weight: float = 0.0
+    ramp: Ramp = field(default_factory=Ramp)
     weight_loss: WeightTerm = field(default_factory=WeightLoss)
     delta_loss: DeltaTerm = field(default_factory=DeltaMSELoss)
 
@@ -227,7 +260,7 @@ class DeltaGuided:
     def needs_computed_delta(self, step: int) -> bool:
         """Every `every_n` steps, unless both terms that use it have weight 0."""
         wanted = self.lambda_computed > 0 or self.lambda_consistency > 0
-        return wanted and step % self.every_n == 0
+        return wanted and step >= self.ramp.start and step % self.every_n == 0
 
     def __call__(
         self,
@@ -248,6 +281,8 @@ class DeltaGuided:
                 computed = _compute(compute_delta, output.weights, step)
             # In units of the teachers' deltas: the computed ones start at zero.
             consistency = self.delta_loss(output.delta, computed.detach(), teacher_delta)
-            terms["computed"] = (self.lambda_computed, self.delta_loss(computed, teacher_delta))
-            terms["consistency"] = (self.lambda_consistency, consistency)
+            factor = self.ramp.at(step)
+            loss = self.delta_loss(computed, teacher_delta)
+            terms["computed"] = (factor * self.lambda_computed, loss)
+            terms["consistency"] = (factor * self.lambda_consistency, consistency)
         return combine(terms)

@@ -9,7 +9,7 @@ from typing import Any
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
-from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Ramp
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,10 @@ class TrainConfig:
 
 
 def _described(part: Any) -> dict[str, Any]:
-    """A part's type and numbers; a loss term stands by its name."""
+    """A part's type and fields; a loss term stands by its name, a schedule by its fields."""
     values = {f.name: getattr(part, f.name) for f in fields(part)}
-    named = {key: getattr(value, "name", value) for key, value in values.items()}
-    return {"kind": type(part).__name__, **named}
+    plain = {
+        key: asdict(value) if isinstance(value, Ramp) else getattr(value, "name", value)
+        for key, value in values.items()
+    }
+    return {"kind": type(part).__name__, **plain}
