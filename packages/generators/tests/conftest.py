@@ -86,3 +86,104 @@ def make_teachers() -> Callable[..., LoRAWeights]:
         )
 
     return make
+
+
+def tiny_tokenizer():
+    """One id a byte."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {chr(code): code for code in range(256)} | {"<unk>": 256, "<eos>": 257}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", eos_token="<eos>", pad_token="<eos>"
+    )
+
+
+@pytest.fixture
+def tokenizer():
+    """Return a tokenizer with one id a byte."""
+    return tiny_tokenizer()
+
+
+def write_tasks(folder) -> list[str]:
+    """Three little tasks with answers that a tiny model can learn; return their files."""
+    import json
+
+    answers = {"caps": ("AA", "bb"), "digits": ("11", "zz"), "marks": ("!!", "??")}
+    files = []
+    for name, choices in answers.items():
+        rows = [
+            {"query": f"{name} {i}:", "choices": list(choices), "gold": int(i % 4 == 0)}
+            for i in range(40)
+        ]
+        content = {
+            "name": name,
+            "descriptions": [f"Say {name} kind {k}" for k in range(4)],
+            "examples": rows,
+        }
+        file = folder / f"{name}.json"
+        file.write_text(json.dumps(content))
+        files.append(str(file))
+    return files
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Return (run folder, model folder, task files) of a whole run on a tiny model."""
+    from llgbm.deltas.cli import CONSOLE as DELTAS
+    from llgbm.generators.cli import CONSOLE
+
+    root = tmp_path_factory.mktemp("tiny")
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=INTERMEDIATE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(root / "model")
+    tiny_tokenizer().save_pretrained(root / "model")
+    files = write_tasks(root)
+    run = root / "run"
+    assert CONSOLE.run(teach_arguments(run, root / "model", files)) == 0
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    assert CONSOLE.run(train_arguments(run, "generator")) == 0
+    assert CONSOLE.run(["evaluate", "--run", str(run), "--examples", "6"]) == 0
+    assert CONSOLE.run(["report", "--run", str(run)]) == 0
+    return run, root / "model", files
+
+
+def teach_arguments(run, model, files, *more: str) -> list[str]:
+    """Arguments of `llgbm teach` for the tiny tasks, the last of them held out."""
+    return [
+        "teach", "--run", str(run), "--base-model", str(model), "--tasks", *files[:2],
+        "--held-out", files[2], "--r", "2", "--lora-alpha", "4", "--optim.steps", "6",
+        "--optim.examples-per-step", "4", "--optim.lr", "0.02", "--save-every", "2", *more,
+    ]  # fmt: skip
+
+
+def train_arguments(run, name: str, *more: str) -> list[str]:
+    """Arguments of `llgbm train` for a short delta-guided run."""
+    return [
+        "train", "--run", str(run), "--name", name, "--steps", "6", "--batch-size", "2",
+        "--validate-every", "3", "--save-every", "2", "--condition-texts", "1", "3", *more,
+        "objective:delta-guided", "--objective.every-n", "2", "--objective.lambda-weight", "1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def teach_command():
+    """Return the maker of `llgbm teach` command lines."""
+    return teach_arguments
+
+
+@pytest.fixture
+def train_command():
+    """Return the maker of `llgbm train` command lines."""
+    return train_arguments

