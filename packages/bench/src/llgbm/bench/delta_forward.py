@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ def delta_forward(
     workload = make_workload(model, config)
     errors = check(workload, rivals)
     works: dict[str, Callable[[], object]] = {
-        name: (lambda rival=rival: rival(workload)) for name, rival in rivals.items()
+        name: partial(rival, workload) for name, rival in rivals.items()
     }
     works["base_alone"] = workload.base_alone
     timings = interleaved(works, config.repeats)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.base_models import decoder_body
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
@@ -130,7 +131,7 @@ def _pooled(model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int) 
     p, t = probes.input_ids.shape
     input_ids = probes.input_ids.to(device).repeat(n, 1)
     last_only = spec.layers == (-1,)
-    body: Any = model.get_decoder() if hasattr(model, "get_decoder") else model
+    body = decoder_body(model)
     output = body(input_ids=input_ids, use_cache=False, output_hidden_states=not last_only)
     if last_only:
         states = [output.last_hidden_state]

@@ -72,7 +72,7 @@ class FunctionalLoRA:
                 lora_A, lora_B = weights.lora_A[path], weights.lora_B[path]
                 if owner is not None:
                     lora_A, lora_B = lora_A.index_select(0, owner), lora_B.index_select(0, owner)
-                linear.forward = _adapted_forward(  # type: ignore[method-assign]
+                linear.forward = _adapted_forward(  # type: ignore[method-assign, assignment]
                     linear, lora_A, lora_B, scaling, batch
                 )
             yield

@@ -149,7 +149,7 @@ def save_adapter(
     alpha = spec.lora_alpha
     config = LoraConfig(
         r=spec.r,
-        lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,  # type: ignore[arg-type]
+        lora_alpha=int(alpha) if float(alpha).is_integer() else alpha,
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",

@@ -138,7 +138,7 @@ def linear_modules(model: nn.Module, spec: LoRASpec) -> dict[str, nn.Linear]:
     """Return the linears of `spec` by path, after checking that the model has them."""
     spec.check_model(model)
     modules = dict(model.named_modules())
-    return {path: modules[path] for path in spec.paths}  # type: ignore[misc]
+    return {path: modules[path] for path in spec.paths}
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -26,7 +26,7 @@ from llgbm.generators.evaluate import EvaluateConfig, evaluate
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.evaluation.table import arms_table
 from llgbm.generators.generate import GenerateConfig, generate
-from llgbm.generators.losses import DeltaGuided, MultiTask
+from llgbm.generators.losses import DeltaGuided, MultiTask, Ramp
 from llgbm.generators.make_report import ReportConfig, make_report
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
@@ -119,7 +119,7 @@ def demo(config: DemoConfig) -> None:
         print(f"{len(summary.computed)} computed, {len(summary.reused)} reused")
     with stages.stage("train", "train the generator, then a control on weights alone"):
         for name, objective in (
-            ("generator", DeltaGuided(every_n=preset.every_n, lambda_weight=1.0)),
+            ("generator", _delta_guided(preset)),
             ("weights_only", MultiTask(lambda_delta=0.0)),
         ):
             train(_train_config(run, preset, name, objective, config.seed), model)
@@ -142,6 +142,18 @@ def demo(config: DemoConfig) -> None:
 
 def _teachers(preset: DemoPreset) -> int:
     return (len(preset.tasks) + len(preset.held_out)) * preset.teachers_per_task
+
+
+def _delta_guided(preset: DemoPreset) -> DeltaGuided:
+    """Weights and head all along, the computed delta at the end; weights as in docs/log.md."""
+    return DeltaGuided(
+        every_n=1,
+        lambda_pred=0.005,
+        lambda_computed=0.1,
+        lambda_consistency=0.005,
+        lambda_weight=1.0,
+        ramp=Ramp(preset.delta_from, preset.steps // 20),
+    )
 
 
 def _train_config(
@@ -171,7 +183,8 @@ def _answers(model: Any, tokenizer: Any, manifest: Manifest, adapter: Path) -> l
     The first three test questions whose answers differ are taken; where none do, the first.
     """
     weights = load_adapter(adapter)
-    found, same = [], []
+    found: list[dict[str, str]] = []
+    same: list[dict[str, str]] = []
     for example in load_run_task(manifest, manifest.tasks[0]).test[:12]:
         answers = {
             "question": example.query,

@@ -41,7 +41,7 @@ def estimate_seconds(model: Any, tokenizer: Any, preset: DemoPreset, seed: int) 
     tasks = len(preset.tasks) + len(preset.held_out)
     taught = tasks * preset.teachers_per_task * preset.teacher.steps
     taught *= preset.teacher.examples_per_step
-    computed = (preset.steps // preset.every_n + 1) * preset.batch_size * PROBE_TOKENS
+    computed = (preset.steps - preset.delta_from) * preset.batch_size * PROBE_TOKENS
     return {
         "teachers": TEACHER_FACTOR * both * taught * sum(answered) / len(answered),
         "generators": 2 * preset.steps * SECONDS_A_GENERATOR_STEP

@@ -17,7 +17,8 @@ class DemoPreset:
         teachers_per_task: teachers of each.
         teacher: their optimiser settings.
         steps: of each of the two generators.
-        every_n: steps between computed deltas of the delta-guided generator.
+        delta_from: step from which the delta-guided generator also runs the base model. Before, a
+            computed delta only disturbs: weights still far off are far off in every direction.
         batch_size: adapters of a generator step.
         examples: test examples scored of each task.
     """
@@ -27,7 +28,7 @@ class DemoPreset:
     teachers_per_task: int
     teacher: TeacherOptim
     steps: int
-    every_n: int
+    delta_from: int
     batch_size: int
     examples: int
 
@@ -46,7 +47,7 @@ PRESETS = {
         teachers_per_task=2,
         teacher=TeacherOptim(steps=26, examples_per_step=12),
         steps=160,
-        every_n=4,
+        delta_from=120,
         batch_size=6,
         examples=60,
     ),
@@ -57,7 +58,7 @@ PRESETS = {
         teachers_per_task=1,
         teacher=TeacherOptim(steps=5, examples_per_step=6),
         steps=12,
-        every_n=4,
+        delta_from=8,
         batch_size=2,
         examples=12,
     ),

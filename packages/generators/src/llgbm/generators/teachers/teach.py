@@ -27,7 +27,7 @@ from llgbm.generators.teachers.shards import Shard, make_shards
 from llgbm.generators.tensor_state import read_tensors
 
 # Tokens of one forward and backward: bounds memory (about 1 MiB a token for 135 M parameters).
-TOKENS_AT_ONCE = {"cpu": 2600, "cuda": 65536}
+TOKENS_AT_ONCE = {"cpu": 2100, "cuda": 65536}
 
 
 @dataclass(frozen=True)

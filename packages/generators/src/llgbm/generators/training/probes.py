@@ -13,8 +13,8 @@ def trained_probes(generator: LoRAGenerator) -> tuple[str, DeltaSpec]:
     Raises:
         RunError: the generator was not saved by `llgbm train`.
     """
-    settings = generator.metadata.get("training")
     try:
+        settings = generator.metadata["training"]
         deltas = settings["deltas"]
         spec = DeltaSpec(tuple(deltas["layers"]), deltas["pooling"], deltas["aggregation"])
         return str(settings["probes"]), spec
