@@ -183,6 +183,29 @@ def test_the_results_hold_every_arm_and_split(tiny_run) -> None:
     assert results.delta_cosine["validation"]["generator"] == pytest.approx(best, abs=1e-4)
 
 
+def test_an_interrupted_evaluation_goes_on_after_its_finished_tasks(
+    run_copy, monkeypatch, capsys
+) -> None:
+    import llgbm.generators.evaluate as module
+
+    before = (run_copy / "evaluation" / "scores.jsonl").read_text()
+    score, calls = module.score_choices, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(*arguments, **options)
+
+    command = ["evaluate", "--run", str(run_copy), "--examples", "6"]
+    monkeypatch.setattr(module, "score_choices", interrupted)
+    assert CONSOLE.run(command) == 130
+    assert CONSOLE.run(command) == 0
+    assert len(calls) == 4
+    assert (run_copy / "evaluation" / "scores.jsonl").read_text() == before
+    assert not list((run_copy / "evaluation").glob(".*"))
+
+
 def test_the_report_is_one_file_that_fetches_nothing(tiny_run) -> None:
     html = RunFolder(tiny_run[0]).report.read_text()
     assert html.count("<svg") == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,12 @@ def adapter_fingerprint(weights: LoRAWeights, index: int = 0) -> str:
         _update(digest, f"{path}.lora_A", weights.lora_A[path][index].float())
         _update(digest, f"{path}.lora_B", weights.lora_B[path][index].float())
     return digest.hexdigest()
+
+
+def file_fingerprint(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_fingerprint(content: object) -> str:

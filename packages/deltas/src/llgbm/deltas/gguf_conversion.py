@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from llgbm.deltas.atomic import folder
 from llgbm.deltas.errors import ModelError
+from llgbm.deltas.fingerprint import file_fingerprint
 from llgbm.deltas.quiet import quiet_transformers
 
 
@@ -25,17 +25,12 @@ def converted_gguf(path: Path) -> Path:
     """
     from llgbm.deltas.base_models import user_cache
 
-    target = user_cache() / f"{path.stem}-{_sha256(path)[:16]}-bf16"
+    target = user_cache() / f"{path.stem}-{file_fingerprint(path)[:16]}-bf16"
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not _whole(target):
             _convert(path, target)
     return target
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _whole(target: Path) -> bool:

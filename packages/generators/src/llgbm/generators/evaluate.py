@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from llgbm.deltas.atomic import write_text
+from llgbm.deltas.atomic import write_json, write_text
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cache import DeltaCache
 from llgbm.deltas.errors import RunError
+from llgbm.deltas.fingerprint import file_fingerprint, text_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
@@ -35,6 +36,8 @@ from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.inputs import load_run_task
 from llgbm.generators.training.probes import trained_probes
+
+ArmOutcomes = dict[str, dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,14 @@ def evaluate(
     train_entries = manifest.select(held_out=False)
     deltas = cache.load_all({entry.id: entry.fingerprint for entry in train_entries})
     arms = ArmAdapters(run, manifest, generator, tasks, deltas, config.seed)
-    outcomes = _score(model, tokenizer, tasks, arms, run)
+    key = text_fingerprint(
+        {
+            "generator": file_fingerprint(folder / "generator.safetensors"),
+            "teachers": [entry.fingerprint for entry in manifest.adapters],
+            "config": json.loads(json.dumps(asdict(config), default=str)),
+        }
+    )
+    outcomes = _outcomes(_score(model, tokenizer, tasks, arms, run, key), tasks)
     for index, item in enumerate(tasks):
         out = run.generated / item.task.name
         save_generated(generator, arms.generated.select([index]), item.condition, out)
@@ -130,38 +140,66 @@ def evaluate(
 
 
 def _score(
-    model: nn.Module, tokenizer: Any, tasks: list[EvaluatedTask], arms: ArmAdapters, run: RunFolder
-) -> dict[str, dict[str, np.ndarray]]:
-    """Score each task's distinct adapters together; arm -> task -> share correct, by example."""
-    device = device_of(model)
-    outcomes: dict[str, dict[str, np.ndarray]] = {}
-    lines = []
+    model: nn.Module,
+    tokenizer: Any,
+    tasks: list[EvaluatedTask],
+    arms: ArmAdapters,
+    run: RunFolder,
+    key: str,
+) -> list[dict[str, Any]]:
+    """Score each task's distinct adapters together; one record an example.
+
+    Finished tasks are kept under `key`, so that an interrupted evaluation goes on after them.
+    """
+    records: list[dict[str, Any]] = []
     total = sum(len(item.examples) for item in tasks)
+    parts = [run.results.with_name(f".{item.task.name}.json") for item in tasks]
     with tqdm(total=total, desc="evaluation", unit="example", mininterval=1.0) as bar:
-        for index, item in enumerate(tasks):
+        for index, (item, part) in enumerate(zip(tasks, parts, strict=True)):
+            kept = read_json(part, RunError) if part.exists() else {}
+            if kept.get("key") == key:
+                records += kept["records"]
+                bar.update(len(item.examples))
+                continue
             pool = arms.pool(index)
-            together = LoRAWeights.concatenate(pool.weights).to(device)
+            together = LoRAWeights.concatenate(pool.weights).to(device_of(model))
             scores = score_choices(model, tokenizer, item.examples, together, progress=bar)
             predictions = scores.predictions()
-            correct = (predictions == scores.gold).double().numpy()
-            for arm in ARMS:
-                if arm in pool.arms:
-                    outcomes.setdefault(arm, {})[item.task.name] = correct[pool.arms[arm]].mean(0)
-            for example in range(len(item.examples)):
-                chosen = {
-                    arm: predictions[places, example].tolist() for arm, places in pool.arms.items()
-                }
-                line = {
+            made = [
+                {
                     "task": item.task.name,
                     "split": item.split,
                     "example": example,
                     "gold": int(scores.gold[example]),
-                    "chosen": chosen,
+                    "chosen": {
+                        arm: predictions[pool.arms[arm], example].tolist()
+                        for arm in ARMS
+                        if arm in pool.arms
+                    },
                 }
-                lines.append(json.dumps(line))
-    write_text(run.scores, "\n".join(lines) + "\n")
+                for example in range(len(item.examples))
+            ]
+            write_json(part, {"key": key, "records": made})
+            records += made
+    write_text(run.scores, "".join(json.dumps(record) + "\n" for record in records))
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return records
+
+
+def _outcomes(records: list[dict[str, Any]], tasks: list[EvaluatedTask]) -> ArmOutcomes:
+    """Arm -> task -> share of the arm's adapters that chose right, by example."""
+    outcomes: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for arm, chosen in record["chosen"].items():
+            right = sum(choice == record["gold"] for choice in chosen) / len(chosen)
+            outcomes.setdefault(arm, {}).setdefault(record["task"], []).append(right)
     # An arm that some task lacks (no description) would compare different tasks.
-    return {arm: found for arm, found in outcomes.items() if len(found) == len(tasks)}
+    return {
+        arm: {task: np.array(values) for task, values in found.items()}
+        for arm, found in outcomes.items()
+        if len(found) == len(tasks)
+    }
 
 
 def _scale(manifest: Manifest, tasks: list[EvaluatedTask]) -> str:

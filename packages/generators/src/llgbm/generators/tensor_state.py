@@ -49,6 +49,7 @@ def load_training_state(
     Raises:
         RunError: other parameters than these.
     """
+    fused = bool(optimizer.defaults.get("fused"))
     for index, parameter in enumerate(parameters):
         saved = tensors.get(f"parameter.{index}")
         if saved is None or saved.shape != parameter.shape:
@@ -61,10 +62,11 @@ def load_training_state(
             parameter.copy_(saved)
         prefix = f"optimizer.{index}."
         optimizer.state[parameter] = {
-            # AdamW keeps its step count on the CPU and its moments beside the parameter.
-            name.removeprefix(prefix): value.clone()
-            if name.endswith(".step")
-            else value.to(parameter.device, copy=True)
+            name.removeprefix(prefix): value.to(
+                # AdamW keeps its step count on the CPU unless it is fused.
+                "cpu" if name.endswith(".step") and not fused else parameter.device,
+                copy=True,
+            )
             for name, value in tensors.items()
             if name.startswith(prefix)
         }
