@@ -12,8 +12,10 @@ from llgbm.generators.losses import (
     DeltaOnly,
     DeltaWeightLoss,
     MultiTask,
+    Ramp,
     WeightLoss,
 )
+from llgbm.generators.losses.recommended import recommended_objective
 from llgbm.generators.losses.weights import delta_w_inner
 
 
@@ -122,3 +124,27 @@ def test_a_step_that_needs_the_delta_says_so(step_inputs, objective):
 def test_senseless_weights_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_ramp_rises_from_its_start() -> None:
+    ramp = Ramp(3, 2)
+    assert [ramp.at(step) for step in range(6)] == [0, 0, 0, 0.5, 1.0, 1.0]
+    assert [Ramp().at(step) for step in (0, 9)] == [1.0, 1.0]
+    with pytest.raises(ValueError, match="at least 0"):
+        Ramp(-1)
+    with pytest.raises(ValueError, match="start of 0"):
+        MultiTask(lambda_weight=0.0, ramp=Ramp(2))
+
+
+def test_the_base_does_not_run_before_the_ramp() -> None:
+    assert [DeltaGuided(every_n=2, ramp=Ramp(3)).needs_computed_delta(s) for s in range(6)] == [
+        False, False, False, False, True, False,
+    ]  # fmt: skip
+    assert not MultiTask(ramp=Ramp(3)).needs_computed_delta(2)
+    assert MultiTask(ramp=Ramp(3)).needs_computed_delta(3)
+
+
+def test_the_recommended_objective_computes_deltas_in_the_last_quarter() -> None:
+    objective = recommended_objective(100)
+    needed = [objective.needs_computed_delta(step) for step in range(100)]
+    assert needed == [False] * 75 + [True] * 25

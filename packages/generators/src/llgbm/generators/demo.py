@@ -26,7 +26,7 @@ from llgbm.generators.evaluate import EvaluateConfig, evaluate
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.evaluation.table import arms_table
 from llgbm.generators.generate import GenerateConfig, generate
-from llgbm.generators.losses import DeltaGuided, MultiTask, Ramp
+from llgbm.generators.losses import MultiTask
 from llgbm.generators.make_report import ReportConfig, make_report
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
@@ -119,7 +119,7 @@ def demo(config: DemoConfig) -> None:
         print(f"{len(summary.computed)} computed, {len(summary.reused)} reused")
     with stages.stage("train", "train the generator, then a control on weights alone"):
         for name, objective in (
-            ("generator", _delta_guided(preset)),
+            ("generator", None),
             ("weights_only", MultiTask(lambda_delta=0.0)),
         ):
             train(_train_config(run, preset, name, objective, config.seed), model)
@@ -144,23 +144,11 @@ def _teachers(preset: DemoPreset) -> int:
     return (len(preset.tasks) + len(preset.held_out)) * preset.teachers_per_task
 
 
-def _delta_guided(preset: DemoPreset) -> DeltaGuided:
-    """Weights and head all along, the computed delta at the end; weights as in docs/log.md."""
-    return DeltaGuided(
-        every_n=1,
-        lambda_pred=0.005,
-        lambda_computed=0.1,
-        lambda_consistency=0.005,
-        lambda_weight=1.0,
-        ramp=Ramp(preset.delta_from, preset.steps // 20),
-    )
-
-
 def _train_config(
     run: RunFolder,
     preset: DemoPreset,
     name: str,
-    objective: DeltaGuided | MultiTask,
+    objective: MultiTask | None,
     seed: int,
 ) -> TrainConfig:
     return TrainConfig(

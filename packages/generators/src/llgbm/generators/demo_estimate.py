@@ -10,6 +10,7 @@ import torch
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.tasks import load_task
 from llgbm.generators.demo_presets import DemoPreset
+from llgbm.generators.losses.recommended import DELTA_FROM
 
 # Extra work of adapters on top of the base: measured on two CPU cores, rounded up.
 TEACHER_FACTOR = 1.5
@@ -41,7 +42,7 @@ def estimate_seconds(model: Any, tokenizer: Any, preset: DemoPreset, seed: int) 
     tasks = len(preset.tasks) + len(preset.held_out)
     taught = tasks * preset.teachers_per_task * preset.teacher.steps
     taught *= preset.teacher.examples_per_step
-    computed = (preset.steps - preset.delta_from) * preset.batch_size * PROBE_TOKENS
+    computed = (1 - DELTA_FROM) * preset.steps * preset.batch_size * PROBE_TOKENS
     return {
         "teachers": TEACHER_FACTOR * both * taught * sum(answered) / len(answered),
         "generators": 2 * preset.steps * SECONDS_A_GENERATOR_STEP

@@ -17,8 +17,6 @@ class DemoPreset:
         teachers_per_task: teachers of each.
         teacher: their optimiser settings.
         steps: of each of the two generators.
-        delta_from: step from which the delta-guided generator also runs the base model. Before, a
-            computed delta only disturbs: weights still far off are far off in every direction.
         batch_size: adapters of a generator step.
         examples: test examples scored of each task.
     """
@@ -28,7 +26,6 @@ class DemoPreset:
     teachers_per_task: int
     teacher: TeacherOptim
     steps: int
-    delta_from: int
     batch_size: int
     examples: int
 
@@ -47,7 +44,6 @@ PRESETS = {
         teachers_per_task=2,
         teacher=TeacherOptim(steps=26, examples_per_step=12),
         steps=160,
-        delta_from=120,
         batch_size=6,
         examples=60,
     ),
@@ -58,7 +54,6 @@ PRESETS = {
         teachers_per_task=1,
         teacher=TeacherOptim(steps=5, examples_per_step=6),
         steps=12,
-        delta_from=8,
         batch_size=2,
         examples=12,
     ),

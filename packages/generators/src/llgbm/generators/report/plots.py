@@ -77,10 +77,11 @@ def accuracy_plot(results: Results) -> str:
             panel.plot([found.low, found.high], [place, place], color=colour, linewidth=2)
             panel.plot(found.mean, place, "o", color=colour, markersize=7)
         panel.set_yticks(range(len(arms)), [ARM_WORDS[arm] for arm in arms])
-        panel.invert_yaxis()
         panel.set_title(SPLIT_WORDS[split], color=INK)
         panel.set_xlabel("accuracy, 95% interval")
         panel.grid(axis="x", color=INK, alpha=0.25)
+    # The panels share their axis: inverting it once turns them all.
+    panels[0].invert_yaxis()
     return _svg(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Ramp
+from llgbm.generators.losses.recommended import recommended_objective
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TrainConfig:
     Args:
         run: run folder with teachers and a delta cache.
         name: of the generator; a second call goes on where the first stopped.
-        objective: what is minimised.
+        objective: what is minimised; `recommended_objective` where none is given.
         decoder: how a condition becomes factors.
         conditions: kinds of training condition.
         condition_texts: smallest and largest number of texts in a condition.
@@ -50,7 +51,7 @@ class TrainConfig:
 
     run: Path
     name: str = "generator"
-    objective: MultiTask | DeltaOnly | DeltaGuided = field(default_factory=DeltaGuided)
+    objective: MultiTask | DeltaOnly | DeltaGuided | None = None
     decoder: FullWidthConfig | PeriodicConfig = field(default_factory=FullWidthConfig)
     conditions: ConditionShares = field(default_factory=ConditionShares)
     condition_texts: tuple[int, int] = (1, 8)
@@ -68,11 +69,16 @@ class TrainConfig:
     save_every: int = 50
     seed: int = 0
 
+    @property
+    def chosen_objective(self) -> MultiTask | DeltaOnly | DeltaGuided:
+        """The objective given, or the recommended one."""
+        return self.objective or recommended_objective(self.steps)
+
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, as JSON; a run goes on only with the same."""
         neutral = ("run", "save_every", "objective", "decoder")
         content = {key: value for key, value in asdict(self).items() if key not in neutral}
-        content["objective"] = _described(self.objective)
+        content["objective"] = _described(self.chosen_objective)
         content["decoder"] = _described(self.decoder)
         return json.loads(json.dumps(content))
 

@@ -85,6 +85,7 @@ class Trainer:
         self, config: TrainConfig, inputs: TrainingInputs, model: nn.Module, run: RunFolder
     ) -> None:
         self.config, self.inputs = config, inputs
+        self.objective = config.chosen_objective
         self.folder = run.generator(config.name)
         self.accelerator = Accelerator(
             cpu=next(model.parameters()).device.type == "cpu",
@@ -183,7 +184,7 @@ class Trainer:
             group["lr"] = learning_rate(config, self.step)
         conditions = embed_conditions(batch.conditions, self.encoder, self.embeddings)
         output = self.prepared(self._noisy(conditions).to(self.device))
-        loss = config.objective(
+        loss = self.objective(
             output,
             batch.weights.to(self.device),
             batch.deltas.to(self.device),

@@ -1,0 +1,25 @@
+"""The objective to start from, scaled to the length of a training run."""
+
+from __future__ import annotations
+
+from llgbm.generators.losses.objectives import DeltaGuided, Ramp
+
+# A computed delta helps once the weights are nearly right and the learning rate is low; earlier
+# it disturbs more than it teaches (docs/log.md).
+DELTA_FROM = 0.75
+
+
+def recommended_objective(steps: int) -> DeltaGuided:
+    """Weights and delta head all along, the computed delta in the last quarter.
+
+    Args:
+        steps: of the whole training.
+    """
+    return DeltaGuided(
+        every_n=1,
+        lambda_pred=0.005,
+        lambda_computed=0.1,
+        lambda_consistency=0.005,
+        lambda_weight=1.0,
+        ramp=Ramp(round(DELTA_FROM * steps), steps // 20),
+    )
