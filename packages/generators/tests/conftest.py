@@ -45,27 +45,28 @@ def tiny_spec() -> LoRASpec:
     return LoRASpec(modules, r=4, lora_alpha=8.0)
 
 
+def tiny_model(seed: int = 0) -> LlamaForCausalLM:
+    """A fresh frozen two-layer Llama, float32, in evaluation mode."""
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        intermediate_size=INTERMEDIATE,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        attn_implementation="sdpa",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return model.requires_grad_(False).eval()
+
+
 @pytest.fixture
 def make_tiny_model() -> Callable[..., LlamaForCausalLM]:
     """Return a maker of fresh frozen tiny Llamas: `make_tiny_model(seed=0)`, float32, eval."""
-
-    def make(seed: int = 0) -> LlamaForCausalLM:
-        config = LlamaConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=HIDDEN,
-            intermediate_size=INTERMEDIATE,
-            num_hidden_layers=LAYERS,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=512,
-            attn_implementation="sdpa",
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = LlamaForCausalLM(config)
-        return model.requires_grad_(False).eval()
-
-    return make
+    return tiny_model
 
 
 @pytest.fixture
@@ -136,18 +137,7 @@ def tiny_run(tmp_path_factory):
     from llgbm.generators.cli import CONSOLE
 
     root = tmp_path_factory.mktemp("tiny")
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=HIDDEN,
-        intermediate_size=INTERMEDIATE,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=512,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        LlamaForCausalLM(config).save_pretrained(root / "model")
+    tiny_model(seed=0).save_pretrained(root / "model")
     tiny_tokenizer().save_pretrained(root / "model")
     files = write_tasks(root)
     run = root / "run"

@@ -255,6 +255,7 @@ def test_training_needs_the_delta_cache(run_copy, train_command, capsys) -> None
     shutil.rmtree(run_copy / "checkpoints" / "deltas")
     assert CONSOLE.run(train_command(run_copy, "new")) == 2
     assert "llgbm-deltas compute" in capsys.readouterr().err
+    assert not (run_copy / "generators" / "new").exists()
 
 
 def test_a_second_compute_reuses_everything(tiny_run, capsys) -> None:

@@ -28,7 +28,7 @@ from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
 from llgbm.generators.training.metrics_log import MetricsLog
 
-FINISHED = "finished.json"
+SETTINGS, FINISHED = "training.json", "finished.json"
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -52,10 +52,12 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     """
     run = RunFolder(config.run)
     folder = run.generator(config.name)
-    _check_settings(folder / "training.json", config)
+    _check_settings(folder / SETTINGS, config)
     inputs = collect_inputs(
         run, named_probes(config.probes), config.deltas, config.condition_texts[1]
     )
+    # Only now: a run that lacks a part is left as it was.
+    write_json(folder / SETTINGS, config.settings())
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
     if model is None:
@@ -67,7 +69,6 @@ def _check_settings(path: Path, config: TrainConfig) -> None:
     """Go on only with the settings that the folder was begun with."""
     settings = config.settings()
     if not path.exists():
-        write_json(path, settings)
         return
     saved = read_json(path, RunError)
     for key in sorted(saved.keys() | settings.keys()):
