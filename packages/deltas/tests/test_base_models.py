@@ -1,4 +1,6 @@
-import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,16 +83,23 @@ def test_float32_where_the_processor_has_no_bfloat16(monkeypatch) -> None:
     assert default_dtype("cpu") == torch.bfloat16
 
 
-def _convert_in_child(cache: str) -> str:
-    import os
-
-    os.environ["LLGBM_CACHE"] = cache
-    return str(converted_gguf(packaged.smollm2_gguf()))
+CHILD = """
+from llgbm.deltas.gguf_conversion import converted_gguf
+from llgbm.deltas.packaged import smollm2_gguf
+print(converted_gguf(smollm2_gguf()))
+"""
 
 
 @pytest.mark.slow
 def test_two_processes_share_one_conversion(tmp_path) -> None:
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        folders = pool.map(_convert_in_child, [str(tmp_path)] * 2)
+    environment = {**os.environ, "LLGBM_CACHE": str(tmp_path)}
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", CHILD], env=environment, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    folders = [child.communicate(timeout=300)[0].strip() for child in children]
     assert folders[0] == folders[1]
     assert (Path(folders[0]) / "model.safetensors").stat().st_size > 200e6
+    assert not [path for path in tmp_path.iterdir() if ".tmp-" in path.name]
