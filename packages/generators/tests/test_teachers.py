@@ -16,7 +16,7 @@ from llgbm.generators.cli import CONSOLE
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import make_shards
-from llgbm.generators.teachers.teach import TeachConfig, collect_shards
+from llgbm.generators.teachers.teach import TeachConfig, collect_shards, initial_adapters
 
 OPTIM = TeacherOptim(steps=6, examples_per_step=4, lr=5e-3, warmup_steps=2, clip_norm=0.5)
 
@@ -219,3 +219,14 @@ def test_a_family_on_both_sides_is_refused(tmp_path) -> None:
         collect_shards(TeachConfig(tmp_path, ("arc_easy",), ("arc_challenge",)))
     with pytest.raises(RunError, match="at least one task"):
         collect_shards(TeachConfig(tmp_path, ()))
+
+
+def test_all_teachers_start_from_one_A_unless_told_otherwise(tmp_path, tiny_spec) -> None:
+    shards = shards_of_unequal_lengths()
+    path = tiny_spec.paths[0]
+    for shared in (True, False):
+        config = TeachConfig(tmp_path, ("x",), shared_A=shared)
+        A = initial_adapters(tiny_spec, shards, shards, config).lora_A[path]
+        assert torch.equal(A[0], A[3]) == shared
+        alone = initial_adapters(tiny_spec, shards, shards[3:], config).lora_A[path]
+        assert torch.equal(A[3], alone[0])

@@ -20,10 +20,13 @@ def test_auto_is_torch_on_the_cpu_and_the_context_overrides_it(monkeypatch) -> N
     assert choose_backend("auto", CPU) == "torch"
 
 
-def test_auto_on_cuda_is_triton_where_it_is_installed(monkeypatch) -> None:
-    for installed, expected in ((True, "triton"), (False, "torch")):
-        monkeypatch.setattr(backends, "has_triton", lambda installed=installed: installed)
-        assert choose_backend("auto", torch.device("cuda")) == expected
+def test_triton_runs_on_a_gpu_when_asked_for_and_only_then(monkeypatch) -> None:
+    monkeypatch.setattr(backends, "has_triton", lambda: True)
+    cuda = torch.device("cuda")
+    assert choose_backend("auto", cuda) == "torch"
+    assert choose_backend("triton", cuda) == "triton"
+    with use_backend("triton"):
+        assert choose_backend("auto", cuda) == "triton"
 
 
 def test_the_context_is_restored_after_an_error() -> None:

@@ -1,4 +1,4 @@
-"""Which backend runs: an argument, a context manager, or the device."""
+"""Which backend runs: an argument, a context manager, or torch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def use_backend(backend: Backend) -> Iterator[None]:
 
 
 def choose_backend(backend: Backend, device: torch.device) -> Literal["torch", "triton"]:
-    """Resolve a call's backend: its argument, else the context, else the device.
+    """Resolve a call's backend: its argument, else the context, else torch.
 
     Raises:
         ValueError: an unknown name, or Triton where it cannot run.
@@ -42,11 +42,11 @@ def choose_backend(backend: Backend, device: torch.device) -> Literal["torch", "
     _check_name(backend)
     if backend == "auto":
         backend = _override.get()
-    if backend == "auto":
-        return "triton" if device.type == "cuda" and has_triton() else "torch"
     if backend == "triton":
         _check_triton(device)
-    return backend
+        return "triton"
+    # The plain kernels have not been timed on a GPU: torch's batched GEMMs are the safe choice.
+    return "torch"
 
 
 @cache

@@ -32,8 +32,7 @@ def lora_linear(
         lora_B: [n, out, r], likewise.
         scaling: [n].
         bias: [out].
-        backend: `torch`, `triton`, or `auto`: what `use_backend` says, else Triton on CUDA
-            where it is installed, else torch.
+        backend: `torch`, `triton`, or `auto`: what `use_backend` says, else torch.
 
     Returns:
         [n, m, out], x's dtype. Gradients have the dtype of their argument.

@@ -133,7 +133,7 @@ def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = 
                 model,
                 tokenizer,
                 group,
-                _initial(spec, shards, group, config),
+                initial_adapters(spec, shards, group, config),
                 config.optim,
                 config.seed,
             )
@@ -194,7 +194,7 @@ def _groups(
     return groups
 
 
-def _initial(
+def initial_adapters(
     spec: LoRASpec, shards: Sequence[Shard], group: Sequence[Shard], config: TeachConfig
 ) -> LoRAWeights:
     """Initial adapters of a group: a teacher's do not depend on its company."""
