@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from llgbm.deltas.errors import MissingPackageError, TaskError
-from llgbm.deltas.tasks import SPLITS, Example, known_tasks, load_task, split_examples
+from llgbm.deltas.task import SPLITS, Example, split_examples
+from llgbm.deltas.tasks import known_tasks, load_task
 
 ROWS = [{"query": f"q{i}", "choices": ["a", "b"], "gold": i % 2} for i in range(20)]
 

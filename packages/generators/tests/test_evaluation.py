@@ -7,7 +7,7 @@ import torch
 from llgbm.deltas.errors import RunError, TaskError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import pack
-from llgbm.deltas.tasks import Example
+from llgbm.deltas.task import Example
 from llgbm.generators.evaluation.arms import mean_adapter, mismatched, nearest, random_matched
 from llgbm.generators.evaluation.bootstrap import Interval, interval, paired_difference
 from llgbm.generators.evaluation.metrics import split_metrics

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from llgbm.deltas.errors import RunError, TaskError
 from llgbm.deltas.spec import LoRASpec
-from llgbm.deltas.tasks import Example, Task
+from llgbm.deltas.task import Example, Task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim

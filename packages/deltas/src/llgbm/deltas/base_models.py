@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from llgbm.deltas.errors import ModelError
+from llgbm.deltas.gguf_conversion import converted_gguf
 from llgbm.deltas.packaged import smollm2_gguf
 from llgbm.deltas.quiet import quiet_transformers
 from llgbm.deltas.tokenizers import register_tokenizer
@@ -89,8 +89,6 @@ def decoder_body(model: nn.Module) -> Any:
 def _source(name: str) -> str:
     """Folder or hub id that transformers can load for `name`."""
     if name == DEFAULT_MODEL:
-        from llgbm.deltas.gguf_conversion import converted_gguf
-
         return str(converted_gguf(smollm2_gguf()))
     path = Path(name).expanduser()
     if path.is_dir():
@@ -98,8 +96,6 @@ def _source(name: str) -> str:
             raise ModelError(f"{path}: expected a model folder with config.json, got none")
         return str(path)
     if path.suffix == ".gguf" and path.is_file():
-        from llgbm.deltas.gguf_conversion import converted_gguf
-
         return str(converted_gguf(path))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
@@ -109,11 +105,3 @@ def _source(name: str) -> str:
         f"base model: expected one of {list(known_models())}, a local folder or a hub id "
         f"OWNER/NAME, got {name!r}{hint}"
     )
-
-
-def user_cache() -> Path:
-    """Folder of converted models: $LLGBM_CACHE, else the platform's user cache."""
-    if "LLGBM_CACHE" in os.environ:
-        return Path(os.environ["LLGBM_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "llgbm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,20 @@ def converted_gguf(path: Path) -> Path:
     Raises:
         ModelError: the file is no GGUF model that transformers reads.
     """
-    from llgbm.deltas.base_models import user_cache
-
     target = user_cache() / f"{path.stem}-{file_fingerprint(path)[:16]}-bf16"
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not _whole(target):
             _convert(path, target)
     return target
+
+
+def user_cache() -> Path:
+    """Folder of converted models: $LLGBM_CACHE, else the platform's user cache."""
+    if "LLGBM_CACHE" in os.environ:
+        return Path(os.environ["LLGBM_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "llgbm"
 
 
 def _whole(target: Path) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llgbm.deltas.errors import MissingPackageError, TaskError
+from llgbm.deltas.task import FEWEST_EXAMPLES, Task, split_examples
 from llgbm.deltas.task_files import make_example
-from llgbm.deltas.tasks import FEWEST_EXAMPLES, Task, split_examples
 
 # The first split of a data set that exists is read and split again.
 _PREFERRED = ("train", "validation", "test")

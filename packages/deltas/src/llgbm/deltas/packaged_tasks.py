@@ -11,8 +11,8 @@ from typing import Any
 
 from llgbm.deltas.errors import TaskError, mismatch
 from llgbm.deltas.packaged import evaluation_requests
+from llgbm.deltas.task import Example, Task, split_examples
 from llgbm.deltas.task_descriptions import DESCRIPTIONS
-from llgbm.deltas.tasks import Example, Task, split_examples
 
 
 def _question(doc: Mapping[str, Any]) -> Example:

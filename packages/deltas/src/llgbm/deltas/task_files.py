@@ -10,7 +10,7 @@ from typing import Any
 
 from llgbm.deltas.errors import TaskError, mismatch
 from llgbm.deltas.json_files import read_json
-from llgbm.deltas.tasks import FEWEST_EXAMPLES, SPLITS, Example, Task, split_examples
+from llgbm.deltas.task import FEWEST_EXAMPLES, SPLITS, Example, Task, split_examples
 
 QUERY_KEYS = ("query", "prompt", "question")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from llgbm.deltas.tasks import Example, Task
+from llgbm.deltas.task import Example, Task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import (
     Condition,

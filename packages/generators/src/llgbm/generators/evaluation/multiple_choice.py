@@ -15,7 +15,7 @@ from llgbm.deltas.errors import TaskError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, TokenTree, pack
 from llgbm.deltas.spec import device_of
-from llgbm.deltas.tasks import Example
+from llgbm.deltas.task import Example
 from llgbm.deltas.weights import LoRAWeights
 
 Normalization = Literal["characters", "tokens", "none"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from llgbm.deltas.errors import TaskError
 from llgbm.deltas.packing import TokenTree
-from llgbm.deltas.tasks import Example, Task
+from llgbm.deltas.task import Example, Task
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from llgbm.deltas.cache import DeltaCache
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.probes import ProbeSet
-from llgbm.deltas.tasks import Task, load_task
+from llgbm.deltas.task import Task
+from llgbm.deltas.tasks import load_task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition
 from llgbm.generators.dataset import TeacherPrompts, read_prompts
