@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta
 from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
 from llgbm.deltas.peft_format import check_base, load_adapter
 from llgbm.deltas.probes import ProbeSet
-from llgbm.deltas.spec import device_of
+from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
 
 
@@ -36,6 +35,16 @@ class ComputeSummary:
     broken: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Place:
+    """An adapter's place in a forward, and whether its delta is missing."""
+
+    id: str
+    path: Path
+    fingerprint: str
+    missing: bool
+
+
 @torch.no_grad()
 def compute_cache(
     model: nn.Module,
@@ -50,9 +59,10 @@ def compute_cache(
 ) -> ComputeSummary:
     """Compute what the cache in `folder` lacks and store it.
 
-    Every forward holds exactly `adapters_per_forward` adapters, the last one filled up with
-    adapters that change nothing: matrix products of one shape add up in one order, so a second
-    run from nothing gives the same bits.
+    Every adapter has its place in a forward of exactly `adapters_per_forward`, by the order of
+    ids, and places without work hold adapters that change nothing. Matrix products of one shape
+    add up in one order at each place, so that a delta computed again has the same bits, whether
+    alone or with all others of the folder.
 
     Args:
         model: frozen base.
@@ -80,44 +90,46 @@ def compute_cache(
     computed: list[str] = []
     broken: list[str] = []
     reused: list[str] = []
-    missing: dict[Any, list[tuple[str, Path, str]]] = {}
+    places: dict[LoRASpec, list[Place]] = {}
     for adapter_id, path in sorted(adapters.items()):
         check_base(path, base, base_model)
         weights = load_adapter(path)
         weights.spec.check_model(model)
         fingerprint = adapter_fingerprint(weights)
-        if cache.get(adapter_id, fingerprint) is not None:
+        missing = cache.get(adapter_id, fingerprint) is None
+        places.setdefault(weights.spec, []).append(Place(adapter_id, path, fingerprint, missing))
+        if not missing:
             reused.append(adapter_id)
-        else:
-            missing.setdefault(weights.spec, []).append((adapter_id, path, fingerprint))
     bar = tqdm(
-        total=sum(map(len, missing.values())),
+        total=len(adapters) - len(reused),
         desc="deltas",
         unit="adapter",
         mininterval=1.0,
         disable=not progress,
     )
-    device = device_of(model)
     with bar:
-        for same_spec, items in missing.items():
-            for group in _groups(items, adapters_per_forward):
-                loaded = [load_adapter(path) for _, path, _ in group]
-                filler = adapters_per_forward - len(loaded)
-                if filler:
-                    loaded.append(LoRAWeights.zeros(same_spec, filler))
-                together = LoRAWeights.concatenate(loaded).to(device)
+        for lora_spec, in_order in places.items():
+            for start in range(0, len(in_order), adapters_per_forward):
+                group = in_order[start : start + adapters_per_forward]
+                if not any(place.missing for place in group):
+                    continue
+                together = _together(lora_spec, group, adapters_per_forward)
+                together = together.to(device_of(model))
                 deltas = compute_delta(model, together, tokens, spec, activation).cpu().numpy()
                 good = {}
-                for (adapter_id, _, fingerprint), delta in zip(group, deltas, strict=False):
-                    if np.isfinite(delta).all():
-                        good[adapter_id] = (fingerprint, delta)
-                    else:
-                        broken.append(adapter_id)
+                for place, delta in zip(group, deltas, strict=False):
+                    if place.missing and np.isfinite(delta).all():
+                        good[place.id] = (place.fingerprint, delta)
+                    elif place.missing:
+                        broken.append(place.id)
                 cache.put(good)
                 computed += good
-                bar.update(len(group))
+                bar.update(sum(place.missing for place in group))
     return ComputeSummary(tuple(computed), tuple(reused), tuple(broken))
 
 
-def _groups(items: list[tuple[str, Path, str]], size: int) -> list[list[tuple[str, Path, str]]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _together(spec: LoRASpec, group: Sequence[Place], size: int) -> LoRAWeights:
+    """The adapters of a forward: those that are missing, zeros in all other places."""
+    nothing = LoRAWeights.zeros(spec)
+    loaded = [load_adapter(place.path) if place.missing else nothing for place in group]
+    return LoRAWeights.concatenate([*loaded, *[nothing] * (size - len(group))])
