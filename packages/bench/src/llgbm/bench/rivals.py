@@ -16,6 +16,15 @@ from llgbm.deltas.weights import LoRAWeights
 Outcome = tuple[Tensor, list[Tensor]]
 
 
+def scalar(states: Tensor) -> Tensor:
+    """A fixed signed mean of states [..., hidden].
+
+    Not their square: after the final norm it is all but constant, and its gradient is what
+    rounding leaves of a cancellation.
+    """
+    return (states * torch.linspace(-1, 1, states.shape[-1], device=states.device)).mean()
+
+
 class Workload:
     """One model, one probe batch, n adapters whose factors want gradients."""
 
@@ -37,7 +46,7 @@ class Workload:
 
     def finish(self, states: Tensor) -> Outcome:
         """Backward of a fixed scalar to all factors."""
-        return states.detach(), list(torch.autograd.grad(states.square().mean(), self.factors()))
+        return states.detach(), list(torch.autograd.grad(scalar(states), self.factors()))
 
     def batched(self) -> Outcome:
         """FunctionalLoRA: all adapters in one forward."""
@@ -110,7 +119,7 @@ class Workload:
                         parameter.copy_(factors[path][i])
                     parameters.append(parameter)
             output = self.last(peft_model.base_model.model.get_decoder(), self.ids)
-            loss = output.square().mean() / n
+            loss = scalar(output) / n
             for place, gradient in enumerate(torch.autograd.grad(loss, parameters)):
                 gradients[place][i] = gradient
             states.append(output.detach())
@@ -123,7 +132,7 @@ class Workload:
         embedded = self.model.get_input_embeddings()(ids).detach().requires_grad_()
         output = self.model.get_decoder()(inputs_embeds=embedded, use_cache=False)
         states = output.last_hidden_state[:, -1].float()
-        torch.autograd.grad(states.square().mean(), embedded)
+        torch.autograd.grad(scalar(states), embedded)
         return states.detach().view(n, len(self.ids), -1), []
 
     def _peft_model(self) -> Any:
