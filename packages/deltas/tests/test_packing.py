@@ -104,3 +104,14 @@ def test_a_tree_longer_than_its_row_is_refused() -> None:
         pack([[]])
     with pytest.raises(ValueError, match="at least one token"):
         TokenTree(())
+
+
+def test_cutting_keeps_the_end_and_the_token_that_opens_texts() -> None:
+    from types import SimpleNamespace
+
+    from llgbm.deltas.tokenizers import cut_left
+
+    tokenizer = SimpleNamespace(bos_token_id=1)
+    assert cut_left([1, 2, 3, 4, 5], 3, tokenizer) == (1, 4, 5)
+    assert cut_left([2, 3, 4, 5], 3, tokenizer) == (3, 4, 5)
+    assert cut_left([1, 2], 3, tokenizer) == (1, 2)

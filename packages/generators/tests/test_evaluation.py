@@ -154,7 +154,8 @@ def test_metrics_follow_their_definitions() -> None:
 def results() -> Results:
     arms = {"base": Interval(0.3, 0.2, 0.4, 10), "teacher": Interval(0.6, 0.5, 0.7, 10)}
     return Results(
-        "tiny", {"seed": 0}, {"seen": arms}, {"t": arms}, {"t": "seen"}, {"seen.x": None},
+        "tiny", {"commit": "", "versions": {}, "device": "", "seed": 0}, {"seen": arms},
+        {"t": arms}, {"t": "seen"}, {"seen.x": None},
         {"validation": {"g": 0.5}}, {"teach": 1.0},
     )  # fmt: skip
 

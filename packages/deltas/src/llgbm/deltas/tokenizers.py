@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -30,3 +31,10 @@ def tokenizer_of(model: nn.Module) -> Any:
             "tokenizer: expected a model from load_base_model or a call of "
             "register_tokenizer(model, tokenizer) first, got an unknown model"
         ) from None
+
+
+def cut_left(ids: Sequence[int], max_tokens: int, tokenizer: Any) -> tuple[int, ...]:
+    """Return the last tokens, at most `max_tokens`; a token that opens texts (BOS) stays first."""
+    opening = tuple(ids[:1]) if ids[0] == getattr(tokenizer, "bos_token_id", None) else ()
+    surplus = max(0, len(ids) - max_tokens)
+    return (*opening, *ids[len(opening) + surplus :])

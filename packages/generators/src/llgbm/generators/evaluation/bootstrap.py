@@ -41,9 +41,10 @@ def interval(outcomes: Outcomes, seed: int = 0) -> Interval:
     means = np.zeros(RESAMPLES)
     for values in outcomes.values():
         drawn = rng.integers(0, len(values), size=(RESAMPLES, len(values)))
-        means += np.asarray(values, dtype=np.float64)[drawn].mean(1) / len(outcomes)
+        means += np.asarray(values, dtype=np.float64)[drawn].mean(1)
     mean = float(np.mean([np.mean(values) for values in outcomes.values()]))
-    low, high = np.quantile(means, [0.025, 0.975])
+    # Divided last: shares of 1/9 added up nine times are more than 1.
+    low, high = np.quantile(means / len(outcomes), [0.025, 0.975])
     return Interval(mean, float(low), float(high), sum(map(len, outcomes.values())))
 
 

@@ -21,6 +21,9 @@ _VERSIONS = (
     "llgbm-generators",
 )
 
+# A folder that only this project's repository has.
+_OWN = Path("packages", "generators", "src", "llgbm", "generators")
+
 
 def environment(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """Describe the software and hardware of a result, without paths or host names."""
@@ -44,7 +47,10 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    """Commit of the repository one stands in, `+` where it has changes; or `unknown`."""
+    """Commit of this project's repository if one stands in it, `+` where it has changes.
+
+    `unknown` elsewhere: the commit of a user's own repository says nothing about this code.
+    """
 
     def git(*arguments: str) -> str:
         return subprocess.run(
@@ -52,6 +58,8 @@ def _commit() -> str:
         ).stdout.strip()
 
     try:
+        if not (Path(git("rev-parse", "--show-toplevel")) / _OWN).is_dir():
+            return "unknown"
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -16,6 +16,7 @@ from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, TokenTree, pack
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.task import Example
+from llgbm.deltas.tokenizers import cut_left
 from llgbm.deltas.weights import LoRAWeights
 
 Normalization = Literal["characters", "tokens", "none"]
@@ -58,21 +59,31 @@ def encode_examples(
 ) -> list[TokenTree]:
     """Tokenize queries as trunks and choices as branches.
 
-    A query that is too long loses its beginning, since the question stands at its end.
+    A query that is too long loses its beginning, since the question stands at its end; the
+    token that opens a text (Gemma's BOS) stays.
 
     Raises:
-        TaskError: an example with fewer than two choices.
+        TaskError: an example with fewer than two choices, or with a text of no tokens.
     """
     trees = []
-    for example in examples:
+    for index, example in enumerate(examples):
         if len(example.choices) < 2:
-            raise TaskError(f"choices: expected at least 2 to score, got {example.choices}")
+            raise TaskError(
+                f"example {index}: choices: expected at least 2 to score, got {example.choices}"
+            )
         branches = tuple(
             tuple(tokenizer(choice, add_special_tokens=False)["input_ids"])
             for choice in example.choices
         )
-        trunk = tokenizer(example.query)["input_ids"][-max_tokens:]
-        trees.append(TokenTree(tuple(trunk), branches))
+        trunk = tokenizer(example.query)["input_ids"]
+        if not trunk or not all(branches):
+            # Without a token before it a choice has no likelihood; without one of its own, none
+            # to compare.
+            raise TaskError(
+                f"example {index}: expected a query and choices of at least one token, got "
+                f"{example.query!r} and {example.choices}"
+            )
+        trees.append(TokenTree(cut_left(trunk, max_tokens, tokenizer), branches))
     return trees
 
 
@@ -96,8 +107,10 @@ def score_choices(
         progress: bar that counts examples.
 
     Raises:
-        TaskError: an example with fewer than two choices.
+        TaskError: no examples, one with fewer than two choices, or with a text of no tokens.
     """
+    if not examples:
+        raise TaskError("examples: expected at least one to score, got none")
     device = device_of(model)
     limit = tokens_per_forward or TOKENS_PER_FORWARD.get(device.type, 4096)
     trees = encode_examples(tokenizer, examples)

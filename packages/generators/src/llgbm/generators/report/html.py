@@ -19,6 +19,7 @@ def render(data: ReportData) -> str:
     results = data.results
     picture, silhouette = delta_map(data.deltas, data.labels, data.held_out)
     losses = {entry.id: list(enumerate(entry.losses, 1)) for entry in data.manifest.adapters}
+    tasks = {entry.id: entry.task for entry in data.manifest.adapters}
     training = {name: curves["loss"] for name, curves in data.curves.items() if "loss" in curves}
     validation = {
         name: curves["validation delta_cosine"]
@@ -36,7 +37,9 @@ def render(data: ReportData) -> str:
         accuracy_plot=accuracy_plot(results),
         delta_map=picture,
         silhouette=silhouette,
-        teacher_losses=curves_plot(losses, "teachers", "nats an answer token", log=True),
+        teacher_losses=curves_plot(
+            losses, "teachers, by task", "nats an answer token", log=True, groups=tasks
+        ),
         training=curves_plot(training, "generators", "training loss", log=True),
         validation=curves_plot(validation, "unseen prompts of seen tasks", "delta cosine"),
         answers=data.answers,

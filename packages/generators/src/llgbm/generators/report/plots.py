@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
-
-# matplotlib wants a folder it can write to, which a home need not be.
-os.environ.setdefault("MPLCONFIGDIR", tempfile.mkdtemp(prefix="llgbm-matplotlib-"))
+from collections.abc import Callable, Mapping, Sequence
+from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
@@ -39,22 +35,38 @@ COLOURS = (
 )
 
 
-def _figure(width: float, height: float) -> Figure:
-    mpl.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.size": 10,
-            "text.color": INK,
-            "axes.labelcolor": INK,
-            "axes.edgecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "svg.hashsalt": "llgbm",
-        }
-    )
-    return Figure(figsize=(width, height), layout="constrained")
+# A legend of more tasks than colours goes on with the next of these.
+MARKERS, LINES = ("o", "s", "^", "D", "v"), ("-", "--", ":", "-.")
+STYLE = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "llgbm",
+}
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _styled(plot: Callable[P, R]) -> Callable[P, R]:
+    """Draw in the report's style, and leave the caller's matplotlib settings alone."""
+
+    @functools.wraps(plot)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):
+            return plot(*args, **kwargs)
+
+    return drawn
+
+
+def _figure(width: float, height: float, entries: int = 0) -> Figure:
+    """A figure at least as high as a legend of `entries` lines."""
+    return Figure(figsize=(width, max(height, 0.19 * entries + 0.3)), layout="constrained")
 
 
 def _svg(figure: Figure) -> str:
@@ -64,11 +76,12 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :]
 
 
+@_styled
 def accuracy_plot(results: Results) -> str:
     """Accuracy by arm with 95% intervals, one panel a split."""
     splits = list(results.accuracy)
     figure = _figure(4.6 * len(splits) + 1.6, 3.6)
-    panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
     for panel, split in zip(panels, splits, strict=True):
         arms = [arm for arm in ARMS if arm in results.accuracy[split]]
         for place, arm in enumerate(arms):
@@ -85,6 +98,7 @@ def accuracy_plot(results: Results) -> str:
     return _svg(figure)
 
 
+@_styled
 def delta_map(
     deltas: NDArray[np.float32], labels: Sequence[str], held_out: Sequence[bool]
 ) -> tuple[str, float | None]:
@@ -118,9 +132,10 @@ def delta_map(
         u, s, _ = np.linalg.svd(centred, full_matrices=False)
         places = np.zeros((len(deltas), 2))
         places[:, : min(2, len(s))] = (u * s)[:, :2]
-    figure = _figure(6.4, 4.4)
+    tasks = list(dict.fromkeys(labels))
+    figure = _figure(6.4, 4.4, len(tasks))
     panel = figure.subplots()
-    for number, task in enumerate(dict.fromkeys(labels)):
+    for number, task in enumerate(tasks):
         rows = [index for index, label in enumerate(labels) if label == task]
         colour = COLOURS[number % len(COLOURS)]
         hollow = all(held_out[row] for row in rows)
@@ -128,6 +143,7 @@ def delta_map(
             places[rows, 0],
             places[rows, 1],
             s=70,
+            marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
             edgecolors=colour,
             facecolors="none" if hollow else colour,
             linewidths=2,
@@ -139,27 +155,51 @@ def delta_map(
     return _svg(figure), score
 
 
-def curves_plot(curves: Mapping[str, Curve], title: str, label: str, log: bool = False) -> str:
-    """Curves of one quantity, by name."""
-    figure = _figure(6.4, 3.2)
+@_styled
+def curves_plot(
+    curves: Mapping[str, Curve],
+    title: str,
+    label: str,
+    log: bool = False,
+    groups: Mapping[str, str] | None = None,
+) -> str:
+    """Curves of one quantity, by name.
+
+    Args:
+        curves: name -> points.
+        title: of the panel.
+        label: the quantity with its unit.
+        log: draw it on a logarithmic axis.
+        groups: name -> what the legend calls it; curves of one group look alike and share an
+            entry. Each name is its own where None.
+    """
+    names = {name: groups[name] if groups else name for name in curves}
+    places = {group: number for number, group in enumerate(dict.fromkeys(names.values()))}
+    figure = _figure(6.4, 3.2, len(places))
     panel = figure.subplots()
-    for number, (name, points) in enumerate(curves.items()):
+    named: set[str] = set()
+    for name, points in curves.items():
+        group = names[name]
+        number = places[group]
         steps, values = zip(*points, strict=True) if points else ((), ())
-        marker = "o" if len(points) < 20 else ""
         panel.plot(
             steps,
             values,
             color=COLOURS[number % len(COLOURS)],
-            label=name,
-            marker=marker,
+            linestyle=LINES[number // len(COLOURS) % len(LINES)],
+            # matplotlib keeps names that start with an underscore out of the legend.
+            label="_" if group in named else group,
+            marker="o" if len(points) < 20 else "",
             markersize=4,
             linewidth=1.5,
         )
+        named.add(group)
     if log:
         panel.set_yscale("log")
     panel.set_title(title, color=INK)
     panel.set_xlabel("step")
     panel.set_ylabel(label)
     panel.grid(color=INK, alpha=0.25)
-    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
+    if curves:
+        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
     return _svg(figure)

@@ -10,6 +10,7 @@ from typing import Any
 from llgbm.deltas.errors import TaskError
 from llgbm.deltas.packing import TokenTree
 from llgbm.deltas.task import Example, Task
+from llgbm.deltas.tokenizers import cut_left
 
 
 @dataclass(frozen=True)
@@ -85,5 +86,6 @@ def answered(tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> li
         answer = tokenizer(example.choices[example.gold], add_special_tokens=False)["input_ids"]
         answer = answer[: max_tokens // 2]
         query = tokenizer(example.query)["input_ids"]
-        trees.append(TokenTree(tuple(query[-(max_tokens - len(answer)) :]), (tuple(answer),)))
+        trunk = cut_left(query, max_tokens - len(answer), tokenizer)
+        trees.append(TokenTree(trunk, (tuple(answer),)))
     return trees
