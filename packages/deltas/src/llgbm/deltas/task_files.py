@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.errors import TaskError, mismatch
-from llgbm.deltas.json_files import read_json
 from llgbm.deltas.task import FEWEST_EXAMPLES, SPLITS, Example, Task, split_examples
 
 QUERY_KEYS = ("query", "prompt", "question")
@@ -21,69 +20,111 @@ def load_task_file(path: Path, seed: int) -> Task:
     JSONL holds one example a line. JSON holds a list of examples, or an object with `examples`
     (or `train`, `validation` and `test`), and optionally `name`, `family`, `descriptions`.
     An example has a `query` (or `prompt`, `question`), and `choices` with `gold` (an index), or
-    `choices` with `answer` (one of them), or `answer` alone.
+    `choices` with `answer` (one of them), or `answer` alone. The name, the file's own where none
+    is given, becomes a folder: what is no letter, digit or underscore becomes an underscore.
 
     Raises:
         TaskError: names the file, the line or index, and the key.
     """
     if not path.is_file():
         raise TaskError(f"{path}: not found")
-    if path.stat().st_size == 0:
-        raise TaskError(mismatch(path, "content", "examples", "an empty file"))
+    text = _read_text(path)
     if path.suffix == ".jsonl":
-        content: Mapping[str, Any] = {"examples": _read_lines(path)}
+        places, rows = _parse_lines(path, text)
+        content: Mapping[str, Any] = {"examples": rows}
     else:
-        content = _read_object(path)
-    name = str(content.get("name") or re.sub(r"\W+", "_", path.stem))
-    descriptions = content.get("descriptions", content.get("description", ()))
-    if isinstance(descriptions, str):
-        descriptions = (descriptions,)
-    if not all(isinstance(text, str) and text.strip() for text in descriptions):
-        raise TaskError(mismatch(path, "descriptions", "texts", descriptions))
+        places, content = None, _parse_object(path, text)
+    name = re.sub(r"\W+", "_", _label(path, content, "name") or path.stem)
+    family = _label(path, content, "family") or name
+    descriptions = _descriptions(path, content)
+    given = [split for split in SPLITS if split in content]
     if "examples" in content:
-        parts = split_examples(_examples(path, content["examples"], "example"), f"{seed}:{name}")
-        total = sum(map(len, parts))
-    else:
-        missing = [split for split in SPLITS if split not in content]
-        if missing:
-            raise TaskError(mismatch(path, "key", "`examples`, or all of " + str(SPLITS), missing))
-        parts = tuple(tuple(_examples(path, content[s], s)) for s in SPLITS)  # type: ignore
-        total = sum(map(len, parts))
+        if given:
+            raise TaskError(mismatch(path, "keys", "`examples` or splits", ["examples", *given]))
+        examples = _examples(path, content["examples"], "example", places)
+        parts = split_examples(examples, f"{seed}:{name}")
+    elif len(given) == len(SPLITS):
+        train, validation, test = (tuple(_examples(path, content[s], s)) for s in SPLITS)
+        parts = (train, validation, test)
         _check_disjoint(path, parts)
-    if total < FEWEST_EXAMPLES or not all(parts):
+    else:
+        missing = [split for split in SPLITS if split not in given]
+        raise TaskError(mismatch(path, "key", f"`examples`, or all of {SPLITS}", f"no {missing}"))
+    total = sum(map(len, parts))
+    if total < FEWEST_EXAMPLES:
         raise TaskError(mismatch(path, "examples", f"at least {FEWEST_EXAMPLES}", total))
-    return Task(name, str(content.get("family") or name), tuple(descriptions), *parts)
+    for split, part in zip(SPLITS, parts, strict=True):
+        if not part:
+            # Equal queries stay in one split, so few different ones leave another empty.
+            raise TaskError(mismatch(path, split, "at least one query of its own", "none"))
+    return Task(name, family, descriptions, *parts)
 
 
-def _read_lines(path: Path) -> list[Any]:
-    rows = []
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors open a UTF-8 file with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TaskError(mismatch(path, "text", "UTF-8", f"byte {error.start}")) from error
-    for number, line in enumerate(text.splitlines(), 1):
+        raise TaskError(mismatch(path, "text", "UTF-8", f"{error.reason} in it")) from error
+    if not text.strip():
+        raise TaskError(mismatch(path, "content", "examples", "an empty file"))
+    return text
+
+
+def _parse_lines(path: Path, text: str) -> tuple[list[str], list[Any]]:
+    """Return "line N" and the content of every line that is not blank."""
+    places, rows = [], []
+    # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
             raise TaskError(mismatch(path, f"line {number}", "JSON", error.msg)) from error
-    return rows
+        except RecursionError as error:
+            raise TaskError(mismatch(path, f"line {number}", "JSON", "deep nesting")) from error
+        places.append(f"line {number}")
+    return places, rows
 
 
-def _read_object(path: Path) -> Mapping[str, Any]:
-    if path.read_bytes().lstrip()[:1] == b"[":
-        try:
-            return {"examples": json.loads(path.read_text(encoding="utf-8"))}
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise TaskError(mismatch(path, "content", "JSON", error)) from error
-    return read_json(path, TaskError)
+def _parse_object(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise TaskError(mismatch(path, where, "JSON", error.msg)) from error
+    except RecursionError as error:
+        raise TaskError(mismatch(path, "content", "JSON", "deep nesting")) from error
+    if isinstance(content, list):
+        return {"examples": content}
+    if not isinstance(content, dict):
+        raise TaskError(mismatch(path, "content", "a list or an object", type(content).__name__))
+    return content
 
 
-def _examples(path: Path, rows: Any, where: str) -> list[Example]:
+def _label(path: Path, content: Mapping[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    return None if value is None else _text(value, str(path), key)
+
+
+def _descriptions(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
+    value = content.get("descriptions", content.get("description"))
+    if value is None:
+        return ()
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list):
+        raise TaskError(mismatch(path, "descriptions", "a list of texts", type(texts).__name__))
+    return tuple(_text(text, str(path), "descriptions") for text in texts)
+
+
+def _examples(
+    path: Path, rows: Any, where: str, places: Sequence[str] | None = None
+) -> list[Example]:
     if not isinstance(rows, list):
         raise TaskError(mismatch(path, where, "a list", type(rows).__name__))
-    return [make_example(row, f"{path}: {where} {index}") for index, row in enumerate(rows)]
+    places = places or [f"{where} {index}" for index in range(len(rows))]
+    return [make_example(row, f"{path}: {place}") for place, row in zip(places, rows, strict=True)]
 
 
 def make_example(row: Any, where: str) -> Example:

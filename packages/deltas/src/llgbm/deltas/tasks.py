@@ -26,7 +26,7 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
     Args:
         name: a packaged name, the path of a JSON or JSONL file, or `hub:OWNER/NAME`.
         seed: of the split.
-        limits: largest number of examples by split.
+        limits: largest number of examples by split, each 0 or more.
 
     Raises:
         TaskError: unknown, empty or malformed.
@@ -56,5 +56,8 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
     unknown = sorted(set(limits) - set(SPLITS))
     if unknown:
         raise TaskError(f"limits: expected splits among {SPLITS}, got {unknown}")
+    for split, limit in limits.items():
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise TaskError(f"limits: {split}: expected a count of 0 or more, got {limit!r}")
     parts = {split: getattr(task, split)[: limits.get(split)] for split in SPLITS}
     return Task(task.name, task.family, task.descriptions, **parts)
