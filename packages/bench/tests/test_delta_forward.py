@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from llgbm.bench.compare import CompareConfig, compare
-from llgbm.bench.delta_forward import DeltaForwardConfig, GateError, delta_forward
+from llgbm.bench.delta_forward import DeltaForwardConfig, delta_forward
+from llgbm.bench.errors import GateError
 from llgbm.bench.models import bench_model
 from llgbm.bench.rivals import RIVALS, Outcome, Workload
 from llgbm.bench.timing import interleaved

@@ -17,6 +17,21 @@ CONSOLE = Console(
             "delta_forward",
             "n adapters on p probes, against loops over adapters",
         ),
+        "kernels": Subcommand(
+            "llgbm.bench.kernels",
+            "KernelsConfig",
+            "kernels",
+            "the linears of a decoder layer with n adapters, against every other way",
+        ),
+        "teach": Subcommand(
+            "llgbm.bench.teach", "TeachConfig", "teach", "a training step of n teachers at once"
+        ),
+        "all": Subcommand(
+            "llgbm.bench.suite", "AllConfig", "run_all", "everything, into a folder of results"
+        ),
+        "report": Subcommand(
+            "llgbm.bench.report", "ReportConfig", "report", "plots of a folder of results"
+        ),
         "compare": Subcommand(
             "llgbm.bench.compare", "CompareConfig", "compare", "two result files side by side"
         ),

@@ -26,7 +26,7 @@ class CompareConfig:
 
 
 def compare(config: CompareConfig) -> dict[str, float]:
-    """Print before, after and their ratio by rival; return the ratios after / before.
+    """Print before, after and their ratio by rival (and case); return the ratios after / before.
 
     Raises:
         RunError: a file is malformed, or the two measured different things.
@@ -36,17 +36,33 @@ def compare(config: CompareConfig) -> dict[str, float]:
         if before[key] != after[key]:
             raise RunError(mismatch(config.after, key, before[key], after[key]))
     ratios = {}
-    print(f"{'':<22}{'before ms':>12}{'after ms':>12}{'ratio':>8}")
-    for name in before["rows"].keys() & after["rows"].keys():
-        first, second = (r["rows"][name]["median_ms"] for r in (before, after))
-        ratios[name] = second / first
-        print(f"{name:<22}{first:>12.1f}{second:>12.1f}{ratios[name]:>8.2f}")
+    first, second = _medians(before), _medians(after)
+    width = max(map(len, first), default=0) + 2
+    print(f"{'':<{width}}{'before ms':>12}{'after ms':>12}{'ratio':>8}")
+    for name in first:
+        if name in second:
+            ratios[name] = second[name] / first[name]
+            row = f"{first[name]:>12.3f}{second[name]:>12.3f}{ratios[name]:>8.2f}"
+            print(f"{name:<{width}}{row}")
     return ratios
+
+
+def _medians(results: dict[str, Any]) -> dict[str, float]:
+    """Milliseconds by rival, and by case where there are cases."""
+    if "rows" in results:
+        return {name: row["median_ms"] for name, row in results["rows"].items()}
+    return {
+        f"{case['shapes']} n={case['n']} rows={case['rows']} r={case['r']} {name}": row["median_ms"]
+        for case in results["cases"]
+        for name, row in case["rivals"].items()
+        if "median_ms" in row
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:
     content = read_json(path, RunError)
-    missing = sorted({"suite", "config", "environment", "rows"} - set(content))
-    if missing:
-        raise RunError(mismatch(path, "keys", "a results file of llgbm-bench", f"no {missing}"))
+    missing = sorted({"suite", "config", "environment"} - set(content))
+    if missing or not {"rows", "cases"} & set(content):
+        got = f"no {missing or ['rows']}"
+        raise RunError(mismatch(path, "keys", "a results file of llgbm-bench", got))
     return content

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import torch
 
+from llgbm.bench.errors import GateError
+from llgbm.bench.memory import peak_mib
 from llgbm.bench.models import bench_model
-from llgbm.bench.rivals import RIVALS, Outcome, Workload
+from llgbm.bench.rivals import Outcome, Workload, rivals_here
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import LLGBMError
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.environment import environment
@@ -22,10 +23,6 @@ from llgbm.generators.evaluation.environment import environment
 # Largest relative error (norm of the difference over norm) against the hook loop: rounding of
 # the activations' dtype through all layers.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
-
-
-class GateError(LLGBMError):
-    """A rival gave another result: nothing is timed."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +55,18 @@ class DeltaForwardConfig:
 
 def delta_forward(
     config: DeltaForwardConfig,
-    rivals: Mapping[str, Callable[[Workload], Outcome]] = RIVALS,
+    rivals: Mapping[str, Callable[[Workload], Outcome]] | None = None,
 ) -> dict[str, Any]:
     """Check every rival, time them, print the table, write the file.
+
+    Args:
+        config: sizes.
+        rivals: those that this machine can run where None.
 
     Raises:
         GateError: a rival's states or gradients are off.
     """
+    rivals = rivals_here() if rivals is None else rivals
     model = bench_model(config.model, config.dtype, config.seed)
     workload = make_workload(model, config)
     errors = check(workload, rivals)
@@ -72,12 +74,14 @@ def delta_forward(
         name: partial(rival, workload) for name, rival in rivals.items()
     }
     works["base_alone"] = workload.base_alone
+    peaks = {name: peak_mib(work) for name, work in works.items()}
     timings = interleaved(works, config.repeats)
     base = timings["base_alone"].median_ms
     tokens = config.n * config.p * config.t
     rows = {
         name: {
             **asdict(timing),
+            "peak_mib": peaks[name],
             "tokens_per_s": tokens / timing.median_ms * 1e3,
             "adapters_per_s": config.n / timing.median_ms * 1e3,
             "times_base": timing.median_ms / base,
@@ -140,10 +144,7 @@ def check(
         ) ** 0.5
         errors[name] = max(state_error, gradient_error)
         if not errors[name] <= TOLERANCE[dtype]:
-            raise GateError(
-                f"{name}: relative error: expected at most {TOLERANCE[dtype]:g} in {dtype}, "
-                f"got {errors[name]:.3g}; nothing was timed"
-            )
+            raise GateError(name, TOLERANCE[dtype], dtype, errors[name])
     return errors
 
 
@@ -159,9 +160,8 @@ def table(results: Mapping[str, Any]) -> str:
         f"{'':<22}{'ms':>10}{'20%':>10}{'80%':>10}{'tokens/s':>10}{'x base':>8}{'MiB':>9}",
     ]
     for name, row in results["rows"].items():
-        peak = "-" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
         lines.append(
             f"{name:<22}{row['median_ms']:>10.1f}{row['low_ms']:>10.1f}{row['high_ms']:>10.1f}"
-            f"{row['tokens_per_s']:>10.0f}{row['times_base']:>8.2f}{peak:>9}"
+            f"{row['tokens_per_s']:>10.0f}{row['times_base']:>8.2f}{row['peak_mib']:>9.0f}"
         )
     return "\n".join(lines)

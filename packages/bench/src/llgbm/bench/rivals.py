@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.delta import DeltaSpec, compute_base_activation
 from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.graphed import graphed_delta
+from llgbm.deltas.probes import TokenizedProbes
 from llgbm.deltas.spec import linear_modules
 from llgbm.deltas.weights import LoRAWeights
 
 # ids [p, t] -> (last hidden states [n, p, hidden] float32, detached; gradients of A and B)
 Outcome = tuple[Tensor, list[Tensor]]
+# (output [n p, t, out], x [n p, t, in], A, B, scaling) -> output with the adapters' part
+Update = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
 def scalar(states: Tensor) -> Tensor:
@@ -25,6 +31,24 @@ def scalar(states: Tensor) -> Tensor:
     return (states * torch.linspace(-1, 1, states.shape[-1], device=states.device)).mean()
 
 
+def _add(output: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+    n = len(A)
+    u = torch.bmm(x.reshape(n, -1, x.shape[-1]), A.to(x.dtype).mT)
+    return output + scaling * torch.bmm(u, B.to(x.dtype).mT).view(output.shape)
+
+
+def _add_in_place(output: Tensor, x: Tensor, A: Tensor, B: Tensor, scaling: float) -> Tensor:
+    n = len(A)
+    u = torch.bmm(x.reshape(n, -1, x.shape[-1]), A.to(x.dtype).mT)
+    output.view(n, -1, output.shape[-1]).baddbmm_(u * scaling, B.to(x.dtype).mT)
+    return output
+
+
+@cache
+def _compiled(add: Update) -> Update:
+    return torch.compile(add)
+
+
 class Workload:
     """One model, one probe batch, n adapters whose factors want gradients."""
 
@@ -34,6 +58,7 @@ class Workload:
         self.lora = FunctionalLoRA(model, weights.spec)
         self.linears = linear_modules(model, weights.spec)
         self._peft: Any = None
+        self._graphed: Callable[[], Tensor] | None = None
 
     def factors(self) -> list[Tensor]:
         """All factors, A and B of each module."""
@@ -54,6 +79,58 @@ class Workload:
         with self.lora.applied(self.weights):
             states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
         return self.finish(states.view(n, len(self.ids), -1))
+
+    def batched_checkpointed(self) -> Outcome:
+        """The same, keeping only what enters each layer."""
+        n = self.weights.n
+        with self.lora.applied(self.weights, checkpoint=True):
+            states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
+        return self.finish(states.view(n, len(self.ids), -1))
+
+    def inplace_baddbmm(self) -> Outcome:
+        """All adapters at once by forward hooks, added in place under autograd."""
+        return self._batched_by_hooks(_add_in_place)
+
+    def eager_bmm(self) -> Outcome:
+        """All adapters at once by forward hooks, plain products under autograd."""
+        return self._batched_by_hooks(_add)
+
+    def compiled_baddbmm(self) -> Outcome:
+        """`inplace_baddbmm` with each linear's update compiled."""
+        return self._batched_by_hooks(_compiled(_add_in_place))
+
+    def compiled_bmm(self) -> Outcome:
+        """`eager_bmm` with each linear's update compiled."""
+        return self._batched_by_hooks(_compiled(_add))
+
+    def _batched_by_hooks(self, add: Update) -> Outcome:
+        n, scaling = self.weights.n, self.weights.spec.scaling
+        handles = []
+        for path, linear in self.linears.items():
+            A, B = self.weights.lora_A[path], self.weights.lora_B[path]
+
+            def hook(
+                module: nn.Module, inputs: Any, output: Tensor, A: Tensor = A, B: Tensor = B
+            ) -> Tensor:
+                return add(output, inputs[0], A, B, scaling)
+
+            handles.append(linear.register_forward_hook(hook))
+        states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
+        for handle in handles:
+            handle.remove()
+        return self.finish(states.view(n, len(self.ids), -1))
+
+    def graphed(self) -> Outcome:
+        """`graphed_delta`: the step of `batched` as a replayed CUDA graph."""
+        if self._graphed is None:
+            tokens = TokenizedProbes(
+                self.ids, torch.full((len(self.ids),), self.ids.shape[1]), "bench"
+            )
+            spec = DeltaSpec(aggregation="per_probe")
+            base = compute_base_activation(self.model, tokens, spec)
+            graphed = graphed_delta(self.model, self.weights.spec, self.weights.n, tokens, spec)
+            self._graphed = lambda: graphed(self.weights).squeeze(2) + base.squeeze(1)
+        return self.finish(self._graphed())
 
     def hook_loop(self) -> Outcome:
         """Forward hooks that add the update, one adapter at a time (seed 002's FunctionalLoRA)."""
@@ -155,7 +232,21 @@ class Workload:
 
 RIVALS: dict[str, Callable[[Workload], Outcome]] = {
     "batched": Workload.batched,
+    "batched_checkpointed": Workload.batched_checkpointed,
+    "inplace_baddbmm": Workload.inplace_baddbmm,
+    "eager_bmm": Workload.eager_bmm,
     "hook_loop": Workload.hook_loop,
     "peft_loop": Workload.peft_loop,
     "functional_call_loop": Workload.functional_call_loop,
 }
+# Where there is a GPU: replayed graphs, and what torch.compile makes of the batched rivals.
+CUDA_RIVALS: dict[str, Callable[[Workload], Outcome]] = {
+    "batched_graphed": Workload.graphed,
+    "compiled_baddbmm": Workload.compiled_baddbmm,
+    "compiled_bmm": Workload.compiled_bmm,
+}
+
+
+def rivals_here() -> dict[str, Callable[[Workload], Outcome]]:
+    """The rivals that this machine can run."""
+    return {**RIVALS, **(CUDA_RIVALS if torch.cuda.is_available() else {})}

@@ -12,6 +12,7 @@ from llgbm.deltas.base_models import decoder_body
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
+from llgbm.deltas.shared_prefix import prefix_run_once
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.deltas.weights import LoRAWeights
@@ -82,7 +83,7 @@ def compute_base_activation(
     """
     spec = spec or DeltaSpec()
     with torch.no_grad():
-        pooled = _pooled(model, tokenized(model, probes), spec, n=1)
+        pooled = _pooled(model, tokenized(model, probes), spec, n=1, copies=1)
     return _aggregate(pooled, spec)[0]
 
 
@@ -92,11 +93,12 @@ def compute_delta(
     probes: ProbeSet | TokenizedProbes,
     spec: DeltaSpec | None = None,
     base_activation: Tensor | None = None,
+    checkpoint: bool = False,
 ) -> Tensor:
     """Return v(B + adapter) - v(B) of n adapters; differentiable in the factors.
 
-    Runs the frozen base on n * p sequences at once; without gradient in slices of
-    `TOKENS_PER_FORWARD` tokens.
+    Runs the frozen base on n * p sequences at once, but the layers below the first adapted one on
+    p; without gradient in slices of `TOKENS_PER_FORWARD` tokens.
 
     Args:
         model: the frozen base, on the device of `weights`.
@@ -104,6 +106,7 @@ def compute_delta(
         probes: p texts.
         spec: what to read; the default DeltaSpec where None.
         base_activation: `compute_base_activation` of the same arguments, to save its forward.
+        checkpoint: keep only what enters each layer; see `FunctionalLoRA.applied`.
 
     Returns:
         [n, hidden] float32 (or [n, layers * hidden]), or [n, p, layers, hidden] for
@@ -120,16 +123,26 @@ def compute_delta(
     activations = []
     for start in range(0, weights.n, in_one):
         part = weights.select(slice(start, start + in_one))
-        with lora.applied(part):
-            activations.append(_aggregate(_pooled(model, tokens, spec, part.n), spec))
+        p = tokens.input_ids.shape[0]
+        with (
+            lora.applied(part, checkpoint=checkpoint),
+            prefix_run_once(model, weights.spec, part.n, p) as once,
+        ):
+            copies = 1 if once else part.n
+            activations.append(_aggregate(_pooled(model, tokens, spec, part.n, copies), spec))
     return torch.cat(activations) - base_activation.to(activations[0].device)
 
 
-def _pooled(model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int) -> Tensor:
-    """Hidden states pooled over tokens, [n, p, layers, hidden] float32."""
+def _pooled(
+    model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int, copies: int
+) -> Tensor:
+    """Hidden states pooled over tokens, [n, p, layers, hidden] float32.
+
+    The model is given `copies` of the probes: n, or one where it makes them itself.
+    """
     device = device_of(model)
     p, t = probes.input_ids.shape
-    input_ids = probes.input_ids.to(device).repeat(n, 1)
+    input_ids = probes.input_ids.to(device).repeat(copies, 1)
     last_only = spec.layers == (-1,)
     body = decoder_body(model)
     output = body(input_ids=input_ids, use_cache=False, output_hidden_states=not last_only)
@@ -140,6 +153,8 @@ def _pooled(model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int) 
     lengths = probes.lengths.to(device).repeat(n)
     pooled = []
     for state in states:
+        if len(state) != n * p:  # below the first adapted layer
+            state = state.repeat(n, 1, 1)
         if spec.pooling == "last_token":
             rows = torch.arange(n * p, device=device)
             pooled.append(state[rows, lengths - 1].float())

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.layer_checkpointing import checkpointed, decoder_layers
+from llgbm.deltas.linear_groups import GroupForward, linear_groups, shares_type
 from llgbm.deltas.spec import LoRASpec, linear_modules
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.lora_kernels import lora_linear
+from llgbm.lora_kernels import Segments, lora_linear_grouped
+
+Patches = dict[nn.Linear, Callable[[Tensor], Tensor]]
 
 
 class FunctionalLoRA:
@@ -18,6 +23,7 @@ class FunctionalLoRA:
 
     Nothing is copied into the model, so gradients reach whatever made the factors (seed 001,
     phase 3.3). The batch is adapter-major: with n adapters, the first rows belong to adapter 0.
+    Linears that read one tensor (q, k and v; gate and up) are computed together.
 
     Args:
         model: the base model, not wrapped by PEFT; its weights are not changed.
@@ -30,6 +36,16 @@ class FunctionalLoRA:
     def __init__(self, model: nn.Module, spec: LoRASpec) -> None:
         self.spec = spec
         self._linears = linear_modules(model, spec)
+        self._groups = [
+            group
+            for paths in linear_groups(spec)
+            for group in (
+                [paths]
+                if shares_type([self._linears[path] for path in paths])
+                else [(path,) for path in paths]
+            )
+        ]
+        self._layers = decoder_layers(model, spec)
 
     @contextmanager
     def applied(
@@ -37,6 +53,7 @@ class FunctionalLoRA:
         weights: LoRAWeights,
         scaling: Tensor | None = None,
         rows: Sequence[int] | None = None,
+        checkpoint: bool = False,
     ) -> Iterator[None]:
         """Within the block, every forward of the model runs with `weights`.
 
@@ -44,6 +61,9 @@ class FunctionalLoRA:
             weights: n adapters of this spec; factors [n, r, in] and [n, out, r].
             scaling: [n] float32; lora_alpha / r where None.
             rows: sequences of each adapter, summing to the batch; equal shares where None.
+            checkpoint: keep only what enters each decoder layer, and run the layer again in the
+                backward: about a third more time for a fraction of the memory. The backward may
+                come after the block.
 
         Raises:
             ValueError: another spec, another length of `scaling` or `rows`, or a nested use.
@@ -59,40 +79,95 @@ class FunctionalLoRA:
             raise ValueError(f"rows: expected {n} counts, one an adapter, got {len(rows)}")
         if any("forward" in vars(linear) for linear in self._linears.values()):
             raise ValueError("FunctionalLoRA: the model already runs with adapters applied")
-        batch = None if rows is None else sum(rows)
-        owner = None
-        if rows is not None and len(set(rows)) > 1:
-            # Unequal shares: each sequence becomes an item with its adapter's factors, so that
-            # one batched product still does it all; the copies are small beside activations.
-            counts = torch.tensor(list(rows), device=weights.device)
-            owner = torch.arange(n, device=weights.device).repeat_interleave(counts)
-            scaling = scaling.index_select(0, owner)
-        try:
-            for path, linear in self._linears.items():
-                lora_A, lora_B = weights.lora_A[path], weights.lora_B[path]
-                if owner is not None:
-                    lora_A, lora_B = lora_A.index_select(0, owner), lora_B.index_select(0, owner)
-                linear.forward = _adapted_forward(  # type: ignore[method-assign, assignment]
-                    linear, lora_A, lora_B, scaling, batch
-                )
+        sharing = RowSharing(n, rows)
+        patches: Patches = {}
+        for paths in self._groups:
+            linears = [self._linears[path] for path in paths]
+            compute = _adapted(
+                linears,
+                [weights.lora_A[path] for path in paths],
+                [weights.lora_B[path] for path in paths],
+                scaling,
+                sharing,
+            )
+            group = GroupForward(compute)
+            patches |= {linear: group.forward_of(i) for i, linear in enumerate(linears)}
+
+        def patched() -> AbstractContextManager[None]:
+            return _patched(patches)
+
+        with patched(), checkpointed(self._layers if checkpoint else (), patched):
             yield
-        finally:
-            for linear in self._linears.values():
-                vars(linear).pop("forward", None)
 
 
-def _adapted_forward(
-    linear: nn.Linear, lora_A: Tensor, lora_B: Tensor, scaling: Tensor, batch: int | None
-) -> Callable[[Tensor], Tensor]:
-    """Return a forward for x [batch, t, in] -> [batch, t, out] with the adapters' part added."""
-    n = lora_A.shape[0]
+class RowSharing:
+    """Which rows of a batch belong to which adapter.
 
-    def forward(x: Tensor) -> Tensor:
-        if x.shape[0] % n or batch not in (None, x.shape[0]):
-            expected = f"{batch}" if batch is not None else f"a multiple of {n}"
-            raise ValueError(f"batch: expected {expected} sequences, got {x.shape[0]}")
-        grouped = x.reshape(n, -1, linear.in_features)
-        y = lora_linear(grouped, linear.weight, lora_A, lora_B, scaling, linear.bias)
-        return y.view(*x.shape[:-1], linear.out_features)
+    Args:
+        n: adapters.
+        rows: sequences of each, or None for equal shares.
+    """
 
-    return forward
+    def __init__(self, n: int, rows: Sequence[int] | None) -> None:
+        self.n = n
+        self.rows = None if rows is None or len(set(rows)) == 1 else tuple(rows)
+        self.batch = None if rows is None else sum(rows)
+        self._segments: dict[tuple[int, torch.device], Segments] = {}
+
+    def check(self, batch: int) -> None:
+        """Raise ValueError unless `batch` sequences can be shared."""
+        if (batch % self.n and self.rows is None) or self.batch not in (None, batch):
+            expected = f"{self.batch}" if self.batch is not None else f"a multiple of {self.n}"
+            raise ValueError(f"batch: expected {expected} sequences, got {batch}")
+
+    def segments(self, tokens: int, device: torch.device) -> Segments | None:
+        """Rows of sequences of `tokens` tokens; None for equal shares. Made once a length."""
+        if self.rows is None:
+            return None
+        key = (tokens, device)
+        if key not in self._segments:
+            offsets = [tokens * count for count in accumulate(self.rows, initial=0)]
+            self._segments[key] = Segments.of(offsets, device=device)
+        return self._segments[key]
+
+
+def _adapted(
+    linears: Sequence[nn.Linear],
+    lora_A: Sequence[Tensor],
+    lora_B: Sequence[Tensor],
+    scaling: Tensor,
+    sharing: RowSharing,
+) -> Callable[[Tensor], Sequence[Tensor]]:
+    """Return a function of x [batch, t, in] to each linear's [batch, t, out] with its adapters."""
+    in_features = linears[0].in_features
+
+    def compute(x: Tensor) -> Sequence[Tensor]:
+        sharing.check(x.shape[0])
+        tokens = x[0].numel() // in_features if len(x) else 0
+        segments = sharing.segments(tokens, x.device)
+        shape = (sharing.n, -1, in_features) if segments is None else (-1, in_features)
+        outputs = lora_linear_grouped(
+            x.reshape(shape),
+            [linear.weight for linear in linears],
+            lora_A,
+            lora_B,
+            scaling,
+            [linear.bias for linear in linears],
+            segments=segments,
+        )
+        return [y.view(*x.shape[:-1], y.shape[-1]) for y in outputs]
+
+    return compute
+
+
+@contextmanager
+def _patched(patches: Patches) -> Iterator[None]:
+    """Put the forwards in place where they are not yet, and take those away afterwards."""
+    fresh = [linear for linear in patches if "forward" not in vars(linear)]
+    try:
+        for linear in fresh:
+            linear.forward = patches[linear]  # type: ignore[method-assign, assignment]
+        yield
+    finally:
+        for linear in fresh:
+            vars(linear).pop("forward", None)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from llgbm.lora_kernels.backends import Backend, choose_backend
-from llgbm.lora_kernels.shapes import check_arguments
-from llgbm.lora_kernels.torch_backend import TorchLoRALinear
+from llgbm.lora_kernels.backends import Backend
+from llgbm.lora_kernels.grouped import lora_linear_grouped
 
 
 def lora_linear(
@@ -22,17 +20,19 @@ def lora_linear(
 ) -> Tensor:
     """y = x Wᵀ + s (x Aᵀ) Bᵀ + bias for n adapters, each on its own m rows.
 
-    Differentiable once, in x, lora_A, lora_B, scaling and bias; the base weight is frozen.
+    Differentiable once, in x, lora_A, lora_B, scaling and bias; the base weight is frozen. Works
+    under torch.compile, CUDA graph capture and gradient checkpointing.
 
     Args:
-        x: [n, m, in], float32, bfloat16, float16 or float64.
+        x: [n, m, in], float32, bfloat16, float16 or (torch alone) float64.
         weight: [out, in], x's dtype, without gradient.
         lora_A: [n, r, in], any floating dtype (float32 on bfloat16 activations is usual); any
             strides.
         lora_B: [n, out, r], likewise.
         scaling: [n].
         bias: [out].
-        backend: `torch`, `triton`, or `auto`: what `use_backend` says, else torch.
+        backend: `torch`, `triton`, `triton_fused`, or `auto`: what `use_backend` says, else as
+            dispatch.py describes.
 
     Returns:
         [n, m, out], x's dtype. Gradients have the dtype of their argument.
@@ -42,11 +42,4 @@ def lora_linear(
     """
     if x.dim() != 3:
         raise ValueError(f"x: expected [n, m, in], got shape {tuple(x.shape)}")
-    check_arguments(x, weight, lora_A, lora_B, scaling, bias, x.shape[0])
-    layer: type[torch.autograd.Function] = TorchLoRALinear
-    if choose_backend(backend, x.device) == "triton":
-        from llgbm.lora_kernels.triton_backend import TritonLoRALinear
-
-        layer = TritonLoRALinear
-    y: Tensor = layer.apply(x, weight, lora_A, lora_B, scaling, bias)
-    return y
+    return lora_linear_grouped(x, [weight], [lora_A], [lora_B], scaling, [bias], backend=backend)[0]

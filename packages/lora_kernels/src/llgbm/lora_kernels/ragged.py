@@ -1,17 +1,14 @@
-"""lora_linear_ragged: adapters with unequal numbers of rows."""
+"""lora_linear_ragged: adapters with unequal numbers of rows, and unequal ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from llgbm.lora_kernels.backends import Backend
-from llgbm.lora_kernels.linear import lora_linear
-from llgbm.lora_kernels.shapes import check_arguments
+from llgbm.lora_kernels.grouped import lora_linear_grouped
+from llgbm.lora_kernels.segments import Segments
 
 
 def lora_linear_ragged(
@@ -20,9 +17,10 @@ def lora_linear_ragged(
     lora_A: Tensor,
     lora_B: Tensor,
     scaling: Tensor,
-    offsets: Sequence[int] | Tensor,
+    offsets: Sequence[int] | Tensor | Segments,
     bias: Tensor | None = None,
     *,
+    ranks: Sequence[int] | Tensor | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
     """`lora_linear` where rows offsets[i] to offsets[i + 1] belong to adapter i.
@@ -34,8 +32,9 @@ def lora_linear_ragged(
         lora_B: [n, out, r].
         scaling: [n].
         offsets: n + 1 whole numbers from 0 to M that never fall; equal neighbours are an empty
-            segment.
+            segment. `Segments` where many layers share them.
         bias: [out].
+        ranks: of each adapter, 1 to r: later ranks are not read and get a gradient of zero.
         backend: as in `lora_linear`.
 
     Returns:
@@ -46,29 +45,12 @@ def lora_linear_ragged(
     """
     if x.dim() != 2:
         raise ValueError(f"x: expected [M, in], got shape {tuple(x.shape)}")
-    bounds = [int(offset) for offset in offsets]
-    n = len(bounds) - 1
-    check_arguments(x, weight, lora_A, lora_B, scaling, bias, n)
-    if bounds[0] != 0 or bounds[-1] != len(x) or any(b < a for a, b in pairwise(bounds)):
-        raise ValueError(f"offsets: expected 0 to {len(x)}, never falling, got {bounds}")
-    lengths = [end - start for start, end in pairwise(bounds)]
-    if len(set(lengths)) == 1 and lengths[0]:
-        batched = x.view(n, lengths[0], x.shape[1])
-        y = lora_linear(batched, weight, lora_A, lora_B, scaling, bias, backend=backend)
-        return y.flatten(0, 1)
-    parts = [
-        lora_linear(
-            x[start:end][None],
-            weight,
-            lora_A[i : i + 1],
-            lora_B[i : i + 1],
-            scaling[i : i + 1],
-            bias,
-            backend=backend,
-        )[0]
-        for i, (start, end) in enumerate(pairwise(bounds))
-        if end > start
-    ]
-    if not parts:
-        return F.linear(x, weight, bias)
-    return torch.cat(parts)
+    if isinstance(offsets, Segments):
+        if ranks is not None:
+            raise ValueError("ranks: expected them inside the Segments given, got both")
+        segments = offsets
+    else:
+        segments = Segments.of(offsets, ranks, x.device)
+    return lora_linear_grouped(
+        x, [weight], [lora_A], [lora_B], scaling, [bias], segments=segments, backend=backend
+    )[0]

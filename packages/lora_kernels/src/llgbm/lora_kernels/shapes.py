@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from llgbm.lora_kernels.segments import Segments
+
 ACTIVATIONS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -12,6 +14,25 @@ def expect(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless `tensor` has `shape`."""
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tuple(tensor.shape)}")
+
+
+def check_rows(x: Tensor, segments: Segments | None) -> int:
+    """Return n: x is [n, m, in], or [M, in] covered by `segments`.
+
+    Raises:
+        ValueError: another shape, or segments that end elsewhere or lie on another device.
+    """
+    if segments is None:
+        if x.dim() != 3:
+            raise ValueError(f"x: expected [n, m, in], got shape {tuple(x.shape)}")
+        return x.shape[0]
+    if x.dim() != 2:
+        raise ValueError(f"x: expected [M, in], got shape {tuple(x.shape)}")
+    if segments.bounds[-1] != x.shape[0]:
+        raise ValueError(f"offsets: expected 0 to {x.shape[0]}, got {segments.bounds}")
+    if segments.offsets.device != x.device:
+        raise ValueError(f"offsets: expected device {x.device} as x, got {segments.offsets.device}")
+    return segments.n
 
 
 def check_arguments(

@@ -1,72 +1,112 @@
-"""The torch backend: a base GEMM over all rows, and the adapters' part added in place."""
+"""The torch backend: batched products, accumulated in place.
+
+The products run in the dtype of the activations, which a GEMM adds up in float32. Ragged rows walk
+through their segments; on a GPU that waits for the offsets, so the Triton backend is the one for
+them there.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-
-class TorchLoRALinear(torch.autograd.Function):
-    """y = x Wᵀ + s (x Aᵀ) Bᵀ + bias with the frozen W outside the graph.
-
-    Kept for the backward: x, u = x Aᵀ and the factors. The products run in x's dtype, which
-    accumulates in float32 inside a GEMM; gradients come back in the dtype of their argument.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        lora_A: Tensor,
-        lora_B: Tensor,
-        scaling: Tensor,
-        bias: Tensor | None,
-    ) -> Tensor:
-        """x [n, m, in] -> [n, m, out]."""
-        n, m, in_features = x.shape
-        A, B = lora_A.to(x.dtype), lora_B.to(x.dtype)
-        y = F.linear(x.reshape(n * m, in_features), weight, bias).view(n, m, len(weight))
-        u = torch.bmm(x, A.mT)
-        y.baddbmm_(u * _column(scaling, x), B.mT)
-        ctx.save_for_backward(x, u, weight, A, B, scaling)
-        ctx.dtypes = (lora_A.dtype, lora_B.dtype, None if bias is None else bias.dtype)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        """dy [n, m, out] -> gradients of x, A, B, scaling and bias."""
-        x, u, weight, A, B, scaling = ctx.saved_tensors
-        dtype_A, dtype_B, dtype_bias = ctx.dtypes
-        need_x, _, need_A, need_B, need_scaling, need_bias = ctx.needs_input_grad
-        n, m, out_features = dy.shape
-        dy = dy.contiguous()
-        dx = dA = dB = dscaling = dbias = None
-        if need_x or need_A:
-            v = torch.bmm(dy, B) * _column(scaling, x)  # s dy B, [n, m, r]
-        if need_x:
-            dx = (dy.view(n * m, out_features) @ weight).view(x.shape)
-            dx.baddbmm_(v, A)
-        if need_A:
-            dA = torch.bmm(v.mT, x).to(dtype_A)
-        if need_B or need_scaling:
-            # [n, r, out]: the long side last is the faster GEMM.
-            outer = torch.bmm(u.mT, dy).to(torch.promote_types(dtype_B, torch.float32))
-            if need_scaling:
-                dscaling = (outer * B.mT).sum((1, 2)).to(scaling.dtype)
-            if need_B:
-                dB = (outer * scaling.to(outer.dtype)[:, None, None]).mT.to(dtype_B)
-        if need_bias:
-            dbias = dy.sum((0, 1), dtype=torch.promote_types(dy.dtype, torch.float32))
-            dbias = dbias.to(dtype_bias)
-        return dx, None, dA, dB, dscaling, dbias
+from llgbm.lora_kernels.rows import Rows
 
 
-def _column(scaling: Tensor, x: Tensor) -> Tensor:
-    """scaling [n] as [n, 1, 1] in x's dtype."""
-    return scaling.to(x.dtype)[:, None, None]
+def adapted(
+    x: Tensor,
+    weight: Tensor,
+    u: Tensor,
+    w: Tensor,
+    scaling: Tensor,
+    bias: Tensor | None,
+    rows: Rows,
+) -> Tensor:
+    """Return x weightᵀ + bias + s u w: x [M, in], u [M, r], w [n, r, out] -> [M, out]."""
+    y = F.linear(x, weight, bias)
+    _add_expanded(y, u, w, scaling, rows)
+    return y
+
+
+def input_gradient(
+    dys: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    v: Tensor,
+    lora_A: Sequence[Tensor],
+    rows: Rows,
+) -> Tensor:
+    """Return the sum over g of dy_g weight_g + v_g A_g: dy_g [M, out_g], v [M, G r] -> [M, in]."""
+    dx = dys[0] @ weights[0]
+    for dy, weight in zip(dys[1:], weights[1:], strict=True):
+        dx.addmm_(dy, weight)
+    factors = [_counting(A, rows) for A in lora_A]
+    _add_expanded(dx, v, factors[0] if len(factors) == 1 else torch.cat(factors, 1), None, rows)
+    return dx
+
+
+def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: Rows) -> Tensor:
+    """Return s x w_gᵀ side by side: x [M, k], w_g [n, r, k] -> [M, G r] in x's dtype."""
+    kept = [_counting(w, rows).to(x.dtype) for w in factors]
+    w = kept[0] if len(kept) == 1 else torch.cat(kept, 1)
+    if scaling is not None:
+        # The scaling goes where the fewer numbers are: the factors or the product.
+        w = w * scaling.to(x.dtype)[:, None, None]
+    if rows.offsets is None:
+        return torch.bmm(x.view(rows.n, rows.longest, x.shape[1]), w.mT).flatten(0, 1)
+    u = x.new_empty(len(x), w.shape[1])
+    for adapter, part in _segments(rows):
+        torch.mm(x[part], w[adapter].mT, out=u[part])
+    return u
+
+
+def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
+    """Return s uᵀ x of each adapter: u [M, R], x [M, k] -> [n, R, k] in at least float32."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    if rows.offsets is None:
+        shape = (rows.n, rows.longest, -1)
+        g = torch.bmm(u.view(*shape[:2], u.shape[1]).mT, x.view(*shape[:2], x.shape[1])).to(wide)
+    else:
+        g = x.new_zeros(rows.n, u.shape[1], x.shape[1], dtype=wide)
+        for adapter, part in _segments(rows):
+            g[adapter] = u[part].mT @ x[part]
+    return g if scaling is None else g.mul_(scaling.to(wide)[:, None, None])
+
+
+def _add_expanded(y: Tensor, u: Tensor, w: Tensor, scaling: Tensor | None, rows: Rows) -> None:
+    """Add s u w to y in place: u [M, R], w [n, R, k], y [M, k]."""
+    w = _counting(w, rows).to(y.dtype)
+    if rows.offsets is None:
+        shape = (rows.n, rows.longest, -1)
+        u = (
+            u.view(*shape[:2], u.shape[1])
+            if u.is_contiguous()
+            else u.reshape(*shape[:2], u.shape[1])
+        )
+        if scaling is not None:
+            u = u * scaling.to(y.dtype)[:, None, None]
+        y.view(*shape[:2], y.shape[1]).baddbmm_(u, w)
+        return
+    if scaling is not None:
+        w = w * scaling.to(y.dtype)[:, None, None]
+    for adapter, part in _segments(rows):
+        y[part].addmm_(u[part], w[adapter])
+
+
+def _counting(w: Tensor, rows: Rows) -> Tensor:
+    """w [n, r, k] with zeros in ranks that do not count; what stands there may be NaN."""
+    if rows.ranks is None or w.shape[1] == 1:
+        return w
+    counts = torch.arange(w.shape[1], device=w.device) < rows.ranks[:, None]
+    return torch.where(counts[:, :, None], w, 0)
+
+
+def _segments(rows: Rows) -> Iterator[tuple[int, slice]]:
+    """Adapters with rows, and which."""
+    assert rows.offsets is not None
+    for adapter, (start, end) in enumerate(pairwise(rows.offsets.tolist())):
+        if end > start:
+            yield adapter, slice(start, end)

@@ -1,0 +1,121 @@
+"""`llgbm-bench report`: plots of result files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from llgbm.deltas.errors import RunError
+from llgbm.deltas.json_files import read_json
+
+# One colour a rival, in every plot; ours stand out.
+COLOURS = {
+    "ours_triton": "#0b6e4f",
+    "ours_triton_fused": "#6bbf59",
+    "ours_torch": "#0b6e4f",
+    "batched": "#0b6e4f",
+    "batched_graphed": "#0a4d8c",
+    "batched_checkpointed": "#6bbf59",
+    "base_alone": "#555555",
+}
+OTHER = "#c9a227"
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Draw a plot of every result file in a folder.
+
+    Args:
+        results: folder of JSON files of llgbm-bench.
+        out: folder of the plots (SVG).
+    """
+
+    results: Annotated[Path, tyro.conf.Positional]
+    out: Path
+
+
+def report(config: ReportConfig) -> list[Path]:
+    """Draw what can be drawn and return the files.
+
+    Raises:
+        RunError: a file that is no result of llgbm-bench, or none at all.
+    """
+    files = sorted(config.results.glob("*.json"))
+    if not files:
+        raise RunError(f"{config.results}: results: expected JSON files of llgbm-bench, got none")
+    config.out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for file in files:
+        results = read_json(file, RunError)
+        bars = bars_of(results)
+        if not bars:
+            raise RunError(
+                f"{file}: suite: expected one of llgbm-bench, got {results.get('suite')!r}"
+            )
+        target = config.out / f"{file.stem}.svg"
+        draw(bars, title_of(results), target)
+        written.append(target)
+        print(target)
+    return written
+
+
+def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Panels: a label, and times the base alone of each rival."""
+    if results.get("suite") in ("delta-forward", "teach"):
+        config = results["config"]
+        label = ", ".join(f"{key} {config[key]}" for key in ("n", "t", "r"))
+        return [(label, {name: row["times_base"] for name, row in results["rows"].items()})]
+    if results.get("suite") == "kernels":
+        return [
+            (
+                f"{case['shapes']}, n {case['n']}, {case['rows']} rows, r {case['r']}",
+                {
+                    name: row["times_base"]
+                    for name, row in case["rivals"].items()
+                    if "times_base" in row
+                },
+            )
+            for case in results["cases"]
+        ]
+    return []
+
+
+def title_of(results: dict[str, Any]) -> str:
+    """What was measured where."""
+    env = results["environment"]
+    return f"{results['suite']}: forward + backward, {env['dtype']} on {env['device']}"
+
+
+def draw(panels: list[tuple[str, dict[str, float]]], title: str, path: Path) -> None:
+    """Horizontal bars of times the base alone, one panel a case."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    heights = [0.3 * len(bars) + 0.8 for _, bars in panels]
+    figure, axes = pyplot.subplots(
+        len(panels),
+        1,
+        figsize=(7.5, sum(heights) + 0.6),
+        height_ratios=heights,
+        squeeze=False,
+        layout="constrained",
+    )
+    for (label, bars), axis in zip(panels, axes[:, 0], strict=True):
+        names = list(reversed(bars))
+        values = [bars[name] for name in names]
+        shown = axis.barh(names, values, color=[COLOURS.get(name, OTHER) for name in names])
+        axis.bar_label(shown, labels=[f"{value:.2f}" for value in values], padding=3)
+        axis.axvline(1.0, color="#555555", linewidth=0.8, linestyle="--")
+        axis.set_title(label, fontsize=9, loc="left")
+        axis.set_xlim(0, 1.15 * max(values))
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1, 0].set_xlabel("times the base alone (its input's gradient only); less is better")
+    figure.suptitle(title, fontsize=10)
+    # No date, so that the same numbers give the same file.
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
