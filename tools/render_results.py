@@ -1,4 +1,4 @@
-"""Render docs/results.md from the result files in docs/results/ and packages/bench/results/."""
+"""Render docs/results.md from the result files of experiments, benchmarks and compilations."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+BENCHES = ROOT / "packages" / "bench" / "results"
+# Labels of result files that a GPU wrote.
+GPUS = ("h100", "h200", "b200", "a100")
 ARMS = {
     "base": "base model",
     "random": "random LoRA, norms matched",
@@ -53,12 +56,68 @@ def benchmark(name: str, results: dict[str, Any]) -> list[str]:
     """Section of one benchmark."""
     config = ", ".join(f"{k} {v}" for k, v in results["config"].items())
     lines = [f"## {name}", "", f"{results['suite']}: {config}. {_where(results)}", ""]
-    lines += ["| rival | ms (median) | 20% to 80% | tokens/s | times the base alone |"]
-    lines += ["|---|---|---|---|---|"]
+    if "roofline" in results:
+        limits = results["roofline"]
+        lines += [
+            f"Measured limits: copy {limits['copy_gb_per_s']:.0f} GB/s, products "
+            f"{limits['matmul_tflop_per_s']:.2f} TFLOP/s.",
+            "",
+        ]
+    plot = f"plots/{name}.svg"
+    if (BENCHES / plot).exists():
+        lines += [f"![{name}](../packages/bench/results/{plot})", ""]
+    if "cases" in results:
+        return lines + _cases(results["cases"])
+    lines += ["| | ms (median) | 20% to 80% | tokens/s | times the base alone | peak MiB |"]
+    lines += ["|---|---|---|---|---|---|"]
     for rival, row in results["rows"].items():
         lines.append(
             f"| {rival} | {row['median_ms']:.0f} | {row['low_ms']:.0f} to {row['high_ms']:.0f} "
-            f"| {row['tokens_per_s']:.0f} | {row['times_base']:.2f} |"
+            f"| {row['tokens_per_s']:.0f} | {row['times_base']:.2f} | {row['peak_mib']:.0f} |"
+        )
+    return [*lines, ""]
+
+
+def _cases(cases: list[dict[str, Any]]) -> list[str]:
+    """One table of all cases of the kernels suite."""
+    lines = [
+        "| layer | rival | forward ms | forward + backward ms | times the base | share of the "
+        "roofline | peak MiB | error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for case in cases:
+        layer = f"{case['shapes']}, n {case['n']}, {case['rows']} rows, r {case['r']}"
+        for rival, row in case["rivals"].items():
+            error = "" if row["error"] is None else f"{row['error']:.1e}"
+            both = " | | | "
+            if "median_ms" in row:
+                both = (
+                    f"{row['median_ms']:.3f} | {row['times_base']:.2f} | "
+                    f"{row['roofline_share']:.2f} | {row['peak_mib']:.1f}"
+                )
+            lines.append(f"| {layer} | {rival} | {row['forward_ms']:.3f} | {both} | {error} |")
+    return [*lines, ""]
+
+
+def compiled(results: dict[str, Any]) -> list[str]:
+    """Section of the compile-only table."""
+    lines = [
+        "## Kernels, compiled",
+        "",
+        f"Every configuration that the tile rules dispatch, compiled by Triton {results['triton']} "
+        "without a GPU (`python -m llgbm.lora_kernels.compile_report`); the worst figure of each "
+        "group.",
+        "",
+        "| target | kernel | dtype | configurations | registers | spilled bytes | shared KiB "
+        "(limit) | matrix instructions |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in results["rows"]:
+        names = ", ".join(name or "none" for name in row["matrix_instructions"])
+        lines.append(
+            f"| {row['target']} | {row['kernel']} | {row['dtype']} | {row['configurations']} | "
+            f"{row['registers']} | {row['spill_bytes']} | {row['shared_kib']:.0f} "
+            f"({row['shared_limit_kib']:.0f}) | {names} |"
         )
     return [*lines, ""]
 
@@ -75,6 +134,18 @@ if __name__ == "__main__":
     text = ["# Results", "", "Rendered by `python tools/render_results.py`; do not edit.", ""]
     for path in sorted((ROOT / "docs" / "results").glob("*.json")):
         text += main_job(path.stem, json.loads(path.read_text(encoding="utf-8")))
-    for path in sorted((ROOT / "packages" / "bench" / "results").glob("*.json")):
+    files = sorted(BENCHES.glob("*.json"))
+    for path in files:
         text += benchmark(path.stem, json.loads(path.read_text(encoding="utf-8")))
+    if not any(path.stem.startswith(GPUS) for path in files):
+        text += [
+            "## GPU",
+            "",
+            "Not measured: no GPU has run these benchmarks yet. `llgbm-bench all --out "
+            "packages/bench/results --label h200` checks, times and writes everything in at most "
+            "ten minutes on an H100 or H200.",
+            "",
+        ]
+    path = ROOT / "packages" / "lora_kernels" / "results" / "compile.json"
+    text += compiled(json.loads(path.read_text(encoding="utf-8")))
     (ROOT / "docs" / "results.md").write_text("\n".join(text), encoding="utf-8")

@@ -102,6 +102,13 @@ def test_an_interrupted_training_goes_on_bitwise(run_copy, train_command, monkey
     assert read_metrics(straight / "metrics.jsonl") == read_metrics(resumed / "metrics.jsonl")
 
 
+def test_checkpointed_training_gives_the_same_bits(run_copy, train_command) -> None:
+    assert CONSOLE.run(train_command(run_copy, "saving", "--checkpoint")) == 0
+    plain, saving = (run_copy / "generators" / name for name in ("generator", "saving"))
+    first, second = (LoRAGenerator.load(folder).state_dict() for folder in (plain, saving))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
 def test_other_settings_for_a_generator_are_refused(run_copy, train_command, capsys) -> None:
     arguments = train_command(run_copy, "generator")
     arguments[arguments.index("--steps") + 1] = "9"

@@ -63,8 +63,12 @@ def test_the_override_ends_with_its_block() -> None:
         ("gemm", Tiles(16, 16, 16), "expected one of"),
         ("shrink", Tiles(24, 16, 16), "powers of two"),
         ("shrink", Tiles(16, 16, 8), "powers of two from 16"),
-        ("fused", Tiles(16, 16, 16), "powers of two"),
-        ("outer", Tiles(16, 16, 16, splits=0), "at least one split"),
+        ("fused", Tiles(16, 16, 16), "block_n: expected powers of two"),
+        ("outer", Tiles(16.0, 16, 16), "block_m: expected powers of two"),
+        ("outer", Tiles(16, 16, 16, splits=0), "splits: expected a whole number of at least 1"),
+        ("outer", Tiles(16, 16, 16, splits=1.5), "splits: expected a whole number"),
+        ("outer", Tiles(16, 16, 16, num_stages=0), "num_stages: expected a whole number"),
+        ("outer", Tiles(16, 16, 16, num_warps=3), "num_warps: expected a power of two"),
     ],
 )
 def test_overrides_that_no_kernel_can_run_are_refused(kernel, tiles, words) -> None:
@@ -85,6 +89,20 @@ def test_split_sums_equal_the_definition_and_give_the_same_bits(
         first, second = (lora.run(lora_linear, tensors, backend="triton") for _ in range(2))
     lora.assert_close(first, tensors, naive_lora_linear, 4e-6)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@triton_only
+@pytest.mark.parametrize(
+    ("kernel", "backend"),
+    [("shrink", "triton"), ("expand", "triton"), ("fused", "triton_fused")],
+)
+def test_tiles_with_fewer_ranks_than_the_factors_are_refused(lora, kernel, backend) -> None:
+    tensors = lora.inputs((2, 5), 12, 9, 20)
+    with (
+        use_tiles(kernel, Tiles(16, 16, 16, 16)),
+        pytest.raises(ValueError, match=f"{kernel}: block_r: expected at least the rank, 20"),
+    ):
+        lora_linear(**tensors, backend=backend)
 
 
 @triton_only

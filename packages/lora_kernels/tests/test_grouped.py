@@ -92,15 +92,26 @@ def test_a_bias_may_be_missing_in_one_layer(lora, backend) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_groups_with_segments(lora, backend) -> None:
-    segments = Segments.of([0, 5, 5, 12], [2, 4, 3], lora.device)
-    made = [lora.inputs(12, 20, out, 4, n=3, seed=out) for out in (9, 33)]
-    x, scaling = made[0]["x"], made[0]["scaling"]
+@pytest.mark.parametrize("ranks", [None, [2, 4, 3]])
+def test_groups_with_segments(lora, backend, ranks) -> None:
+    segments = Segments.of([0, 5, 5, 12], ranks, lora.device)
+    made = [lora.inputs(12, 20, out, 4, n=3, seed=out) for out in (9, 33, 14)]
+    x, scaling = made[0]["x"].requires_grad_(), made[0]["scaling"].requires_grad_()
     weights, As, Bs = ([m[key] for m in made] for key in ("weight", "lora_A", "lora_B"))
-    got = lora_linear_grouped(x, weights, As, Bs, scaling, segments=segments, backend=backend)
-    for g in range(2):
-        expected = lora_linear_ragged(x, weights[g], As[g], Bs[g], scaling, segments)
-        torch.testing.assert_close(got[g], expected, atol=1e-5, rtol=1e-5)
+    leaves = [x, scaling, *(t.requires_grad_() for t in (*As, *Bs))]
+    together = lora_linear_grouped(x, weights, As, Bs, scaling, segments=segments, backend=backend)
+    alone = [
+        lora_linear_ragged(x, weights[g], As[g], Bs[g], scaling, segments, backend=backend)
+        for g in range(3)
+    ]
+    for mine, expected in zip(together, alone, strict=True):
+        torch.testing.assert_close(mine, expected, atol=1e-5, rtol=1e-5)
+    gradients = [
+        torch.autograd.grad(sum((y * (g + 1)).sum() for g, y in enumerate(outputs)), leaves)
+        for outputs in (together, alone)
+    ]
+    for mine, expected in zip(*gradients, strict=True):
+        assert (mine - expected).norm() <= 4e-6 * expected.norm() + 1e-4
 
 
 def test_counts_and_ranks_that_do_not_fit_are_refused(lora) -> None:

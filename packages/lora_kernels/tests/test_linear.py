@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from llgbm.lora_kernels import lora_linear
 from llgbm.lora_kernels.backends import has_triton
@@ -105,6 +106,61 @@ def test_factors_may_be_views_of_one_flat_tensor(lora, backend) -> None:
     torch.testing.assert_close(gradient, expected, atol=1e-3, rtol=1e-4)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_bias_of_any_stride_is_honoured(lora, backend) -> None:
+    tensors = lora.inputs((2, 9), 20, 12, 4)
+    for bias in (tensors["bias"][:1].expand(12), tensors["bias"].repeat_interleave(2)[::2]):
+        got = lora_linear(**{**tensors, "bias": bias}, backend=backend)
+        expected = naive_lora_linear(**{**tensors, "bias": bias})
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_autocast_changes_nothing(lora, backend) -> None:
+    tensors = lora.inputs((2, 9), 20, 12, 4)
+    plain = lora.run(lora_linear, tensors, backend=backend)
+
+    def under_autocast(**given):
+        with torch.autocast(lora.device, dtype=torch.bfloat16):
+            return lora_linear(**given, backend=backend)
+
+    got = lora.run(under_autocast, tensors)
+    assert all(torch.equal(got[name], plain[name]) for name in plain)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_sums_beyond_float16_stay_finite(lora, backend) -> None:
+    half = {"dtype": torch.float16, "device": lora.device}
+    x, weight = torch.full((1, 2048, 16), 8.0, **half), torch.zeros(8, 16, **half)
+    A = torch.full((1, 4, 16), 0.1, device=lora.device)
+    B = torch.ones(1, 8, 4, device=lora.device).requires_grad_()
+    y = lora_linear(x, weight, A, B, torch.tensor([0.01], device=lora.device), backend=backend)
+    y.backward(torch.full_like(y, 4.0))
+    # 2048 rows of 4 * 0.01 * (16 * 8 * 0.1), the scaling last: 104,858 would not fit in float16.
+    torch.testing.assert_close(B.grad, torch.full_like(B, 1048.6), atol=0, rtol=2e-3)
+    large = torch.tensor([1e5], device=lora.device)
+    y = lora_linear(1e-3 * x, weight, 1e-2 * A, 1e-2 * B.detach(), large, backend=backend)
+    torch.testing.assert_close(y.float(), torch.full_like(y, 0.512).float(), atol=0, rtol=1e-2)
+
+
+def test_forward_mode_is_refused_and_never_zero(lora) -> None:
+    tensors = lora.inputs((2, 3), 5, 4, 2)
+    A = tensors.pop("lora_A")
+    with pytest.raises(ValueError, match="reverse-mode"):
+        torch.func.jvp(lambda a: lora_linear(lora_A=a, **tensors), (A,), (A,))
+    with forward_ad.dual_level(), pytest.raises(ValueError, match="reverse-mode"):
+        lora_linear(lora_A=forward_ad.make_dual(A, A), **tensors)
+    with forward_ad.dual_level():
+        assert lora_linear(lora_A=A, **tensors).shape == (2, 3, 4)
+
+
+def test_an_unfrozen_weight_serves_where_no_gradient_is_taken(lora) -> None:
+    tensors = lora.inputs((2, 3), 5, 4, 2)
+    tensors["weight"].requires_grad_()
+    with torch.no_grad():
+        assert lora_linear(**tensors).shape == (2, 3, 4)
+
+
 def test_bfloat16_is_as_close_as_plain_torch_in_bfloat16(lora) -> None:
     tensors = lora.inputs((2, 33), 130, 65, 8, dtype=torch.bfloat16)
 
@@ -146,6 +202,12 @@ def test_only_what_is_asked_for_gets_a_gradient(lora) -> None:
         ({"bias": torch.ones(5)}, "bias: expected shape"),
         ({"weight": torch.ones(4, 5, dtype=torch.bfloat16)}, "weight: expected torch.float32"),
         ({"weight": torch.ones(4, 5, requires_grad=True)}, "frozen weight"),
+        ({"bias": torch.ones(4).half()}, "bias: expected torch.float32 as x"),
+        ({"scaling": 2.0}, "scaling: expected a dense tensor, got float"),
+        ({"x": [[1.0]]}, "x: expected a dense tensor, got list"),
+        ({"lora_A": torch.ones(2, 2, 5).to_sparse()}, "lora_A: expected a dense tensor"),
+        ({"x": torch.ones(2, 3, 0), "weight": torch.ones(4, 0)}, "neither 0"),
+        ({"weight": torch.ones(0, 5)}, "neither 0"),
         ({"lora_A": torch.ones(2, 0, 5)}, "rank of at least 1"),
         ({"x": torch.ones(2, 3, 5).int()}, "x: expected one of"),
     ],

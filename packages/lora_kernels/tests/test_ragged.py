@@ -1,3 +1,6 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -44,6 +47,25 @@ def test_ranks_that_do_not_count_are_not_read_and_get_no_gradient(lora, backend,
         assert not got["lora_B"][i, :, rank:].any()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nan_in_a_row_stays_out_of_ranks_that_do_not_count(lora, backend) -> None:
+    tensors = lora.inputs(8, 20, 33, 4, n=2)
+    tensors["x"][1, 3] = float("nan")
+    got = lora.run(lora_linear_ragged, tensors, offsets=[0, 3, 8], ranks=[2, 4], backend=backend)
+    assert not got["lora_A"][0, 2:].any()
+    assert not got["lora_B"][0, :, 2:].any()
+    assert bool(got["lora_A"][1].isfinite().all())
+
+
+def test_segments_take_any_whole_numbers_and_are_themselves_alone() -> None:
+    made = Segments.of(np.cumsum([0, 2, 3]), np.array([1, 2]))
+    assert (made.bounds, made.largest_rank) == ((0, 2, 5), 2)
+    again = copy.deepcopy(made)
+    assert made == made
+    assert again != made
+    assert again.bounds == made.bounds
+
+
 def test_the_ragged_definition_of_equal_rows_is_the_batched_one(lora) -> None:
     tensors = lora.inputs((3, 4), 6, 5, 2, dtype=torch.float64)
     flat = {**tensors, "x": tensors["x"].flatten(0, 1)}
@@ -79,6 +101,12 @@ def test_a_second_run_gives_the_same_bits(lora, backend) -> None:
         ([4], "at least 2 numbers"),
         ([], "at least 2 numbers"),
         ([0, 1.5, 2, 4], "whole numbers"),
+        ([0, True, 2, 4], "whole numbers"),
+        (15, "whole numbers, got 15"),
+        (None, "whole numbers, got None"),
+        ([0, 2**70], "below 2.63"),
+        (torch.tensor([0, 1j]), "a row of whole numbers"),
+        (torch.empty(4, dtype=torch.int64, device="meta"), "a row of whole numbers"),
         (torch.tensor([0.0, 1.0, 2.0, 4.0]), "a row of whole numbers"),
         (torch.tensor([[0, 1, 2, 4]]), "a row of whole numbers"),
         ([0, 4], "expected shape .1, 2, 6."),

@@ -59,7 +59,6 @@ class GroupForward:
 def shares_type(linears: Sequence[nn.Module]) -> bool:
     """Whether one call can serve them: equal input sizes, dtypes and devices."""
     kinds: set[tuple[Any, ...]] = {
-        (linear.in_features, linear.weight.dtype, linear.weight.device)
-        for linear in linears
+        (linear.in_features, linear.weight.dtype, linear.weight.device) for linear in linears
     }
     return len(kinds) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.probe_names import named_probes
 from llgbm.generators.answer import greedy_answer
+from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.demo_estimate import estimate_seconds
 from llgbm.generators.demo_presets import PRESETS, DemoPreset
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
@@ -117,12 +118,9 @@ def demo(config: DemoConfig) -> None:
             manifest.base_model,
         )
         print(f"{len(summary.computed)} computed, {len(summary.reused)} reused")
-    with stages.stage("train", "train the generator, then a control on weights alone"):
-        for name, objective in (
-            ("generator", None),
-            ("weights_only", MultiTask(lambda_delta=0.0)),
-        ):
-            train(_train_config(run, preset, name, objective, config.seed), model)
+    with stages.stage("train", "train the generator, and controls without delta supervision"):
+        for training in _trainings(run, preset, config.seed):
+            train(training, model)
     with stages.stage("evaluate", "write adapters from unseen prompts and score all arms"):
         results = evaluate(
             EvaluateConfig(run.root, "generator", preset.examples, seed=config.seed),
@@ -144,17 +142,15 @@ def _teachers(preset: DemoPreset) -> int:
     return (len(preset.tasks) + len(preset.held_out)) * preset.teachers_per_task
 
 
-def _train_config(
-    run: RunFolder,
-    preset: DemoPreset,
-    name: str,
-    objective: MultiTask | None,
-    seed: int,
-) -> TrainConfig:
-    return TrainConfig(
+def _trainings(run: RunFolder, preset: DemoPreset, seed: int) -> list[TrainConfig]:
+    """The generator and a pair too small to hold all teachers, each beside its control.
+
+    A decoder with as many codes as teachers comes close to their deltas by their weights alone;
+    where it must leave something out, the delta term decides what.
+    """
+    full = TrainConfig(
         run.root,
-        name,
-        objective,
+        "generator",
         steps=preset.steps,
         batch_size=preset.batch_size,
         probes=PROBES,
@@ -162,6 +158,20 @@ def _train_config(
         validate_every=max(1, preset.steps // 8),
         seed=seed,
     )
+    small = replace(
+        full,
+        name="small",
+        decoder=FullWidthConfig(codes=preset.small_codes),
+        steps=preset.small_steps,
+        validate_every=max(1, preset.small_steps // 8),
+    )
+    weights_only = MultiTask(lambda_delta=0.0)
+    return [
+        full,
+        replace(full, name="weights_only", objective=weights_only),
+        small,
+        replace(small, name="small_weights_only", objective=weights_only),
+    ]
 
 
 @torch.no_grad()

@@ -42,11 +42,11 @@ def estimate_seconds(model: Any, tokenizer: Any, preset: DemoPreset, seed: int) 
     tasks = len(preset.tasks) + len(preset.held_out)
     taught = tasks * preset.teachers_per_task * preset.teacher.steps
     taught *= preset.teacher.examples_per_step
-    computed = (1 - DELTA_FROM) * preset.steps * preset.batch_size * PROBE_TOKENS
+    steps = preset.steps + preset.small_steps
+    computed = (1 - DELTA_FROM) * steps * preset.batch_size * PROBE_TOKENS
     return {
         "teachers": TEACHER_FACTOR * both * taught * sum(answered) / len(answered),
-        "generators": 2 * preset.steps * SECONDS_A_GENERATOR_STEP
-        + TEACHER_FACTOR * both * computed,
+        "generators": 2 * steps * SECONDS_A_GENERATOR_STEP + TEACHER_FACTOR * both * computed,
         "evaluation": EVALUATION_FACTOR
         * forward
         * tasks

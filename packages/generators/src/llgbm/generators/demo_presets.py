@@ -16,7 +16,8 @@ class DemoPreset:
         held_out: tasks of families that the generator never sees.
         teachers_per_task: teachers of each.
         teacher: their optimiser settings.
-        steps: of each of the two generators.
+        steps: of the generator and of its control on weights alone.
+        small_steps, small_codes: of a pair whose decoder cannot hold all teachers.
         batch_size: adapters of a generator step.
         examples: test examples scored of each task.
     """
@@ -26,6 +27,8 @@ class DemoPreset:
     teachers_per_task: int
     teacher: TeacherOptim
     steps: int
+    small_steps: int
+    small_codes: int
     batch_size: int
     examples: int
 
@@ -44,6 +47,8 @@ PRESETS = {
         teachers_per_task=2,
         teacher=TeacherOptim(steps=26, examples_per_step=12),
         steps=160,
+        small_steps=100,
+        small_codes=3,
         batch_size=6,
         examples=60,
     ),
@@ -54,6 +59,8 @@ PRESETS = {
         teachers_per_task=1,
         teacher=TeacherOptim(steps=5, examples_per_step=6),
         steps=12,
+        small_steps=6,
+        small_codes=1,
         batch_size=2,
         examples=12,
     ),

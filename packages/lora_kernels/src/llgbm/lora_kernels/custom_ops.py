@@ -7,15 +7,19 @@ share one gradient of x. Each op is opaque to torch.compile and allocates what i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from llgbm.lora_kernels import torch_backend
 from llgbm.lora_kernels.rows import Rows
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _backend(name: str) -> ModuleType:
@@ -31,7 +35,21 @@ def _backend(name: str) -> ModuleType:
     return fused_backend
 
 
+def _without_autocast(function: Callable[P, R]) -> Callable[P, R]:
+    """Run an op in the dtypes it was given; its fake promises them."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        first: Any = args[0]
+        device = (first if isinstance(first, Tensor) else first[0]).device.type
+        with torch.autocast(device, enabled=False):
+            return function(*args, **kwargs)
+
+    return run
+
+
 @torch.library.custom_op("llgbm::lora_forward", mutates_args=())
+@_without_autocast
 def lora_forward(
     x: Tensor,
     weights: Sequence[Tensor],
@@ -96,6 +114,7 @@ def _(
 
 
 @torch.library.custom_op("llgbm::lora_shrink_gradients", mutates_args=())
+@_without_autocast
 def lora_shrink_gradients(
     dys: Sequence[Tensor],
     lora_B: Sequence[Tensor],
@@ -128,6 +147,7 @@ def _(
 
 
 @torch.library.custom_op("llgbm::lora_input_gradient", mutates_args=())
+@_without_autocast
 def lora_input_gradient(
     dys: Sequence[Tensor],
     weights: Sequence[Tensor],
@@ -161,6 +181,7 @@ def _(
 
 
 @torch.library.custom_op("llgbm::lora_outer", mutates_args=())
+@_without_autocast
 def lora_outer(
     u: Tensor,
     x: Tensor,
@@ -217,6 +238,7 @@ def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
             dx = lora_input_gradient(dys, weights, v, lora_A, n, offsets, ranks, longest, backend)
         if any(need_A):
             all_dA = lora_outer(v, x, None, n, offsets, longest, backend)
+            all_dA = _counting(all_dA, ranks, r)
             dA = [
                 all_dA[:, g * r : (g + 1) * r].to(A.dtype) if needed else None
                 for g, (A, needed) in enumerate(zip(lora_A, need_A, strict=True))
@@ -229,12 +251,9 @@ def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
         product = lora_outer(
             u_g, dy, None if need_scaling else scaling, n, offsets, longest, backend
         )
+        product = _counting(product, ranks, r)
         if need_scaling:
-            B = lora_B[g].mT
-            if ranks is not None:
-                counts = torch.arange(r, device=B.device) < ranks[:, None]
-                B = torch.where(counts[:, :, None], B, 0)
-            part = (product * B).sum((1, 2))
+            part = (product * _counting(lora_B[g].mT, ranks, r)).sum((1, 2))
             dscaling = part if dscaling is None else dscaling + part
             product = product * scaling.to(product.dtype)[:, None, None]
         if need_B[g]:
@@ -246,6 +265,14 @@ def _backward(ctx: Any, grads: list[Tensor | None]) -> tuple[Any, ...]:
     if dscaling is not None:
         dscaling = dscaling.to(scaling.dtype)
     return dx, [None] * G, dA, dB, dscaling, dbiases, None, None, None, None
+
+
+def _counting(g: Tensor, ranks: Tensor | None, r: int) -> Tensor:
+    """g [n, G r, k] with zeros in ranks that do not count, whatever NaN the rows may bring."""
+    if ranks is None:
+        return g
+    counts = torch.arange(g.shape[1], device=g.device) % r < ranks[:, None]
+    return torch.where(counts[:, :, None], g, 0)
 
 
 def _no_second_derivative(ctx: Any, *grads: Any) -> None:

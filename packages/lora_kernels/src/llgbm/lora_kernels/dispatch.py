@@ -85,12 +85,16 @@ def use_tiles(kernel: Kernel, tiles: Tiles) -> Iterator[None]:
     """
     if kernel not in KERNELS:
         raise ValueError(f"kernel: expected one of {KERNELS}, got {kernel!r}")
-    blocks = [tiles.block_m, tiles.block_k, tiles.block_r]
-    blocks += [tiles.block_n] if kernel == "fused" else []
-    if any(block < 16 or block & (block - 1) for block in blocks) or tiles.splits < 1:
-        raise ValueError(
-            f"tiles: expected powers of two from 16, and at least one split, got {tiles}"
-        )
+    names = ["block_m", "block_k", "block_r", *(["block_n"] if kernel == "fused" else [])]
+    wrong = [name for name in names if not _power_of_two(getattr(tiles, name, None), 16)]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: expected powers of two from 16, got {tiles}")
+    if not _power_of_two(tiles.num_warps, 1):
+        raise ValueError(f"num_warps: expected a power of two, got {tiles.num_warps!r}")
+    for name in ("num_stages", "splits"):
+        number = getattr(tiles, name)
+        if not isinstance(number, int) or number < 1:
+            raise ValueError(f"{name}: expected a whole number of at least 1, got {number!r}")
     before = _overrides.get(kernel)
     _overrides[kernel] = tiles
     try:
@@ -100,6 +104,10 @@ def use_tiles(kernel: Kernel, tiles: Tiles) -> Iterator[None]:
             del _overrides[kernel]
         else:
             _overrides[kernel] = before
+
+
+def _power_of_two(number: object, least: int) -> bool:
+    return isinstance(number, int) and number >= least and not number & (number - 1)
 
 
 def overridden(kernel: Kernel) -> Tiles | None:

@@ -15,7 +15,13 @@ from torch import Tensor
 from llgbm.lora_kernels.dispatch import describe_device, fused_tiles, overridden
 from llgbm.lora_kernels.kernels.fused import fused_kernel
 from llgbm.lora_kernels.rows import Rows
-from llgbm.lora_kernels.triton_backend import _optional, addressable, outer, shrink
+from llgbm.lora_kernels.triton_backend import (
+    _optional,
+    addressable,
+    outer,
+    require_ranks,
+    shrink,
+)
 
 __all__ = ["adapted", "input_gradient", "outer", "shrink"]
 
@@ -72,6 +78,7 @@ def _fused(
     tiles = overridden("fused") or fused_tiles(
         describe_device(x.device), x.element_size(), rows.longest, r
     )
+    require_ranks("fused", tiles, r)
     row_tiles, column_tiles = (
         triton.cdiv(rows.longest, tiles.block_m),
         triton.cdiv(out, tiles.block_n),
@@ -80,7 +87,7 @@ def _fused(
         return
     with torch.cuda.device_of(x):
         fused_kernel[(rows.n * row_tiles * column_tiles,)](
-            x, weight, u, w, *_optional(x, scaling, rows), x if bias is None else bias, y,
+            x, weight, u, w, *_optional(x, scaling, rows, bias), y,
             rows.longest, k, out, r, row_tiles, column_tiles,
             x.stride(0), *weight.stride(), u.stride(0), *w.stride(), y.stride(0),
             SCALED=scaling is not None, MIXED=rows.ranks is not None,

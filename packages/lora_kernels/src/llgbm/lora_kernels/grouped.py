@@ -9,7 +9,7 @@ from torch import Tensor
 from llgbm.lora_kernels.backends import Backend, choose_backend
 from llgbm.lora_kernels.custom_ops import lora_forward
 from llgbm.lora_kernels.segments import Segments
-from llgbm.lora_kernels.shapes import check_arguments, check_rows
+from llgbm.lora_kernels.shapes import check_arguments, check_rows, refuse_tangents
 
 MOST_GROUPS = 3
 
@@ -70,6 +70,7 @@ def lora_linear_grouped(
     offsets, ranks, longest = None, None, x.shape[-2]
     if segments is not None:
         offsets, ranks, longest = segments.offsets, segments.ranks, segments.longest
+    refuse_tangents(x, *lora_A, *lora_B, scaling)
     chosen = choose_backend(backend, x.device, x.dtype, r)
     outputs: list[Tensor] = lora_forward(
         flat,

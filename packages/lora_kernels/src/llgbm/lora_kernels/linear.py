@@ -40,6 +40,4 @@ def lora_linear(
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, or a backend that cannot run.
     """
-    if x.dim() != 3:
-        raise ValueError(f"x: expected [n, m, in], got shape {tuple(x.shape)}")
     return lora_linear_grouped(x, [weight], [lora_A], [lora_B], scaling, [bias], backend=backend)[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 from llgbm.lora_kernels.backends import Backend
 from llgbm.lora_kernels.grouped import lora_linear_grouped
 from llgbm.lora_kernels.segments import Segments
+from llgbm.lora_kernels.shapes import require_tensor
 
 
 def lora_linear_ragged(
@@ -43,8 +44,7 @@ def lora_linear_ragged(
     Raises:
         ValueError: as `lora_linear`, or offsets that do not cover x in order.
     """
-    if x.dim() != 2:
-        raise ValueError(f"x: expected [M, in], got shape {tuple(x.shape)}")
+    require_tensor("x", x)
     if isinstance(offsets, Segments):
         if ranks is not None:
             raise ValueError("ranks: expected them inside the Segments given, got both")

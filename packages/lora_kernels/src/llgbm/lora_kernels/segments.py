@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """Rows offsets[i] to offsets[i + 1] belong to adapter i, which uses its first ranks[i] ranks.
 
@@ -78,13 +79,22 @@ class Segments:
 def _whole(name: str, numbers: Sequence[int] | Tensor) -> list[int]:
     """The numbers as a list of int; ValueError for fractions and other shapes than a row."""
     if isinstance(numbers, Tensor):
-        if numbers.dim() != 1 or numbers.is_floating_point() or numbers.dtype == torch.bool:
+        whole = not (
+            numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool
+        )
+        if numbers.dim() != 1 or not whole or numbers.is_meta:
             raise ValueError(
                 f"{name}: expected a row of whole numbers, got {numbers.dtype} of shape "
-                f"{tuple(numbers.shape)}"
+                f"{tuple(numbers.shape)} on {numbers.device}"
             )
         return [int(number) for number in numbers.tolist()]
-    listed = list(numbers)
-    if any(not isinstance(number, int) or isinstance(number, bool) for number in listed):
-        raise ValueError(f"{name}: expected whole numbers, got {listed}")
-    return listed
+    try:
+        listed = list(numbers)
+        if any(isinstance(number, bool) for number in listed):
+            raise TypeError
+        found = [index(number) for number in listed]
+    except TypeError as error:
+        raise ValueError(f"{name}: expected whole numbers, got {numbers!r}") from error
+    if any(abs(number) >= 2**63 for number in found):
+        raise ValueError(f"{name}: expected numbers below 2^63, got {found}")
+    return found

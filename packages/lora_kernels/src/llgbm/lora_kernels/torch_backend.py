@@ -28,7 +28,7 @@ def adapted(
 ) -> Tensor:
     """Return x weightᵀ + bias + s u w: x [M, in], u [M, r], w [n, r, out] -> [M, out]."""
     y = F.linear(x, weight, bias)
-    _add_expanded(y, u, w, scaling, rows)
+    _add_expanded(y, u, _counting(w, rows), scaling, rows)
     return y
 
 
@@ -50,11 +50,12 @@ def input_gradient(
 
 def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: Rows) -> Tensor:
     """Return s x w_gᵀ side by side: x [M, k], w_g [n, r, k] -> [M, G r] in x's dtype."""
-    kept = [_counting(w, rows).to(x.dtype) for w in factors]
-    w = kept[0] if len(kept) == 1 else torch.cat(kept, 1)
+    kept = [_counting(w, rows) for w in factors]
     if scaling is not None:
-        # The scaling goes where the fewer numbers are: the factors or the product.
-        w = w * scaling.to(x.dtype)[:, None, None]
+        # In the dtype of the factors: a large scaling of small ones need not fit in float16.
+        kept = [w * scaling[:, None, None] for w in kept]
+    kept = [w.to(x.dtype) for w in kept]
+    w = kept[0] if len(kept) == 1 else torch.cat(kept, 1)
     if rows.offsets is None:
         return torch.bmm(x.view(rows.n, rows.longest, x.shape[1]), w.mT).flatten(0, 1)
     u = x.new_empty(len(x), w.shape[1])
@@ -66,6 +67,9 @@ def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: R
 def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
     """Return s uᵀ x of each adapter: u [M, R], x [M, k] -> [n, R, k] in at least float32."""
     wide = torch.promote_types(x.dtype, torch.float32)
+    if x.dtype == torch.float16:
+        # A sum over many rows leaves the range of float16 long before that of bfloat16.
+        u, x = u.float(), x.float()
     if rows.offsets is None:
         shape = (rows.n, rows.longest, -1)
         g = torch.bmm(u.view(*shape[:2], u.shape[1]).mT, x.view(*shape[:2], x.shape[1])).to(wide)
@@ -78,20 +82,15 @@ def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
 
 def _add_expanded(y: Tensor, u: Tensor, w: Tensor, scaling: Tensor | None, rows: Rows) -> None:
     """Add s u w to y in place: u [M, R], w [n, R, k], y [M, k]."""
-    w = _counting(w, rows).to(y.dtype)
-    if rows.offsets is None:
-        shape = (rows.n, rows.longest, -1)
-        u = (
-            u.view(*shape[:2], u.shape[1])
-            if u.is_contiguous()
-            else u.reshape(*shape[:2], u.shape[1])
-        )
-        if scaling is not None:
-            u = u * scaling.to(y.dtype)[:, None, None]
-        y.view(*shape[:2], y.shape[1]).baddbmm_(u, w)
-        return
     if scaling is not None:
-        w = w * scaling.to(y.dtype)[:, None, None]
+        w = w * scaling[:, None, None]
+    w = w.to(y.dtype)
+    if rows.offsets is None:
+        shape = (rows.n, rows.longest)
+        # A slice of the groups' u is not contiguous, and need not be.
+        batched = u.unflatten(0, shape)
+        y.view(*shape, y.shape[1]).baddbmm_(batched, w)
+        return
     for adapter, part in _segments(rows):
         y[part].addmm_(u[part], w[adapter])
 

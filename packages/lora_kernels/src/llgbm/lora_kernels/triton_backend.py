@@ -13,6 +13,7 @@ import triton
 from torch import Tensor
 
 from llgbm.lora_kernels.dispatch import (
+    Tiles,
     describe_device,
     expand_tiles,
     outer_tiles,
@@ -74,6 +75,7 @@ def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: R
         r,
         groups,
     )
+    require_ranks("shrink", tiles, r)
     k_of_a_split = triton.cdiv(triton.cdiv(k, tiles.splits), tiles.block_k) * tiles.block_k
     splits = triton.cdiv(k, k_of_a_split)
     kind = x.dtype if splits == 1 else torch.float32
@@ -83,7 +85,7 @@ def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: R
         w0, w1, w2 = [*factors, *[factors[0]] * (3 - groups)]
         with torch.cuda.device_of(x):
             shrink_kernel[(rows.n * row_tiles, splits)](
-                x, w0, w1, w2, *_optional(x, scaling, rows), y,
+                x, w0, w1, w2, *_optional(x, scaling, rows)[:3], y,
                 rows.longest, k, r, row_tiles, k_of_a_split,
                 x.stride(0), *w0.stride(), *w1.stride(), *w2.stride(), y.stride(0), y.stride(1),
                 GROUPS=groups, SCALED=scaling is not None, MIXED=rows.ranks is not None,
@@ -108,6 +110,7 @@ def expand(
     M, k = y.shape
     r, groups = factors[0].shape[1], len(factors)
     tiles = overridden("expand") or expand_tiles(rows.longest, r)
+    require_ranks("expand", tiles, r)
     row_tiles, column_tiles = (
         triton.cdiv(rows.longest, tiles.block_m),
         triton.cdiv(k, tiles.block_k),
@@ -117,7 +120,7 @@ def expand(
     w0, w1, w2 = [*factors, *[factors[0]] * (3 - groups)]
     with torch.cuda.device_of(y):
         expand_kernel[(rows.n * row_tiles * column_tiles,)](
-            u, w0, w1, w2, *_optional(u, scaling, rows), u if bias is None else bias, y,
+            u, w0, w1, w2, *_optional(u, scaling, rows, bias), y,
             rows.longest, k, r, row_tiles, column_tiles,
             u.stride(0), *w0.stride(), *w1.stride(), *w2.stride(), y.stride(0),
             GROUPS=groups, SCALED=scaling is not None, MIXED=rows.ranks is not None,
@@ -137,7 +140,7 @@ def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
     g = torch.empty(tiles.splits, rows.n, ranks, k, dtype=torch.float32, device=x.device)
     rank_tiles, column_tiles = triton.cdiv(ranks, tiles.block_r), triton.cdiv(k, tiles.block_k)
     if rows.n:
-        scale, _, offsets = _optional(x, scaling, rows)
+        scale, _, offsets, _ = _optional(x, scaling, rows)
         with torch.cuda.device_of(x):
             outer_kernel[(rows.n * rank_tiles * column_tiles, tiles.splits)](
                 u, x, scale, offsets, g,
@@ -148,6 +151,12 @@ def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
                 num_warps=tiles.num_warps, num_stages=tiles.num_stages,
             )  # fmt: skip
     return g[0] if tiles.splits == 1 else g.sum(0)
+
+
+def require_ranks(kernel: str, tiles: Tiles, r: int) -> None:
+    """Raise ValueError where `use_tiles` asks for tiles that hold fewer ranks than there are."""
+    if tiles.block_r < r:
+        raise ValueError(f"{kernel}: block_r: expected at least the rank, {r}, got {tiles.block_r}")
 
 
 def addressable(tensor: Tensor) -> Tensor:
@@ -164,10 +173,13 @@ def addressable(tensor: Tensor) -> Tensor:
     return tensor if 2 * reach < INT32 else tensor.contiguous()
 
 
-def _optional(x: Tensor, scaling: Tensor | None, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-    """Scaling, ranks and offsets, or x in their places, which is then not read."""
+def _optional(
+    x: Tensor, scaling: Tensor | None, rows: Rows, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scaling, ranks, offsets and bias, or x in their places, which is then not read."""
     return (
         x if scaling is None else scaling.contiguous(),
         x if rows.ranks is None else rows.ranks,
         x if rows.offsets is None else rows.offsets,
+        x if bias is None else bias.contiguous(),
     )

@@ -21,22 +21,29 @@ class Behaviour:
         probes: p tokenized texts.
         spec: what is read.
         base_activation: v(B) of the same.
+        checkpoint: keep only what enters each layer; see `FunctionalLoRA.applied`.
     """
 
     model: nn.Module
     probes: TokenizedProbes
     spec: DeltaSpec
     base_activation: Tensor
+    checkpoint: bool = False
 
     @classmethod
-    def of(cls, model: nn.Module, probes: ProbeSet, spec: DeltaSpec) -> Behaviour:
+    def of(
+        cls, model: nn.Module, probes: ProbeSet, spec: DeltaSpec, checkpoint: bool = False
+    ) -> Behaviour:
         """Tokenize the probes and run the base on them once."""
         tokens = tokenized(model, probes)
-        return cls(model, tokens, spec, compute_base_activation(model, tokens, spec))
+        base = compute_base_activation(model, tokens, spec)
+        return cls(model, tokens, spec, base, checkpoint)
 
     def __call__(self, weights: LoRAWeights) -> Tensor:
         """Deltas of n adapters, [n, ...] float32, differentiable."""
-        return compute_delta(self.model, weights, self.probes, self.spec, self.base_activation)
+        return compute_delta(
+            self.model, weights, self.probes, self.spec, self.base_activation, self.checkpoint
+        )
 
 
 def delta_cosine(predicted: Tensor, target: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class Trainer:
         )
         self.device = self.accelerator.device
         self.behaviour = Behaviour.of(
-            model.to(self.device), named_probes(config.probes), config.deltas
+            model.to(self.device), named_probes(config.probes), config.deltas, config.checkpoint
         )
         shares = {
             "prompts": config.conditions.prompts,
