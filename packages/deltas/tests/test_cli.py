@@ -41,6 +41,13 @@ def test_compute_stats_retrieve_and_merge(store, capsys) -> None:
         (["stats", "nowhere"], "run `llgbm-deltas compute` first"),
         (["merge", "a", "--out", "b"], "expected at least 2 adapters"),
         (["merge", "a", "b", "--out", "c"], "expected a folder, got nothing"),
+        (["merge", "a", "b", "--out", "c", "--r", "-1"], "r: expected at least 0, got -1"),
+        (["merge", "a", "b", "--out", "c", "--density", "2"], "density: expected above 0"),
+        (["merge", "a", "b"], "Missing from llgbm-deltas merge: --out"),
+        (["merge", "a", "b", "--out", "c", "--r", "x"], "Error parsing --r"),
+        (["stats", "x", "--nope", "1"], "Unrecognized options: --nope"),
+        (["compute", "x", "--adapters-per-forward", "0"], "adapters_per_forward: expected at"),
+        (["retrieve", "x", "y", "--k", "0"], "k: expected at least 1, got 0"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_2(arguments, words, capsys, tmp_path, monkeypatch) -> None:
@@ -50,6 +57,35 @@ def test_mistakes_are_one_line_and_exit_2(arguments, words, capsys, tmp_path, mo
     assert words in printed
     assert len(printed.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_merge_replaces_an_adapter_on_demand_and_nothing_else_ever(store, capsys) -> None:
+    adapters = [str(store / "task" / f"a{i}") for i in range(2)]
+    precious = store / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    for out in (precious, precious / "thesis.txt"):
+        for more in ([], ["--overwrite"]):
+            assert CONSOLE.run(["merge", *adapters, "--out", str(out), *more]) == 2
+    printed = capsys.readouterr().err
+    assert "add --overwrite" in printed
+    assert "expected an adapter to overwrite" in printed
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    # One of the inputs, on demand: it is read before it is replaced.
+    assert CONSOLE.run(["merge", *adapters, "--out", adapters[0]]) == 2
+    assert CONSOLE.run(["merge", *adapters, "--out", adapters[0], "--overwrite"]) == 0
+
+
+def test_a_rank_beyond_the_smallest_layer_is_refused(store, capsys) -> None:
+    adapters = [str(store / "task" / f"a{i}") for i in range(2)]
+    assert CONSOLE.run(["merge", *adapters, "--out", str(store / "m"), "--r", "9999"]) == 2
+    assert "the smallest side, got 9999" in capsys.readouterr().err
+    assert not (store / "m").exists()
+
+
+def test_layers_that_the_model_lacks_are_named(store, capsys) -> None:
+    assert CONSOLE.run(["compute", str(store), "--deltas.layers", "99"]) == 2
+    assert "layers: expected indices from -3 to 2, got [99]" in capsys.readouterr().err
 
 
 def test_unknown_probes_and_adapters_are_named(store, capsys) -> None:

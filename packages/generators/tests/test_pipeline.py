@@ -167,10 +167,15 @@ def test_generate_refuses_what_it_cannot_do(arguments, words, tmp_path, monkeypa
 
 
 def test_generate_does_not_overwrite_unless_told(tiny_run, tmp_path, capsys) -> None:
-    arguments = ["generate", "x", "--generator", str(tiny_run[0]), "--out", str(tmp_path)]
+    out = tmp_path / "adapter"
+    arguments = ["generate", "x", "--generator", str(tiny_run[0]), "--out", str(out)]
+    assert CONSOLE.run(arguments) == 0
     assert CONSOLE.run(arguments) == 2
     assert "add --overwrite" in capsys.readouterr().err
     assert CONSOLE.run([*arguments, "--overwrite"]) == 0
+    (out / "adapter_config.json").unlink()
+    assert CONSOLE.run([*arguments, "--overwrite"]) == 2
+    assert "expected an adapter to overwrite" in capsys.readouterr().err
 
 
 def test_the_results_hold_every_arm_and_split(tiny_run) -> None:
@@ -281,6 +286,10 @@ def test_a_second_compute_reuses_everything(tiny_run, capsys) -> None:
         (["--tasks", "arc_esy"], "nearest: arc_easy"),
         (["--tasks", "missing.json"], "missing.json: not found"),
         (["--tasks", "sciq", "--base-model", "smolm2"], "nearest: smollm2-135m"),
+        (["--tasks", "sciq", "--r", "0"], "r: expected at least 1, got 0"),
+        (["--tasks", "sciq", "--optim.steps", "0"], "steps: expected at least 1, got 0"),
+        (["--tasks", "sciq", "--teachers-per-task", "0"], "teachers_per_task: expected at least"),
+        (["--tasks", "sciq", "--held-out", "sciq"], "held_out: expected tasks not among"),
     ],
 )
 def test_unknown_names_are_one_line(arguments, words, tmp_path, capsys, monkeypatch) -> None:
@@ -290,6 +299,48 @@ def test_unknown_names_are_one_line(arguments, words, tmp_path, capsys, monkeypa
     assert words in printed
     assert len(printed.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_settings_that_fit_nothing_leave_no_generator_behind(run_copy, capsys) -> None:
+    for more, words in (
+        (["--name", "x", "--steps", "0"], "steps: expected at least 1"),
+        (["--name", "../../x"], "name: expected letters"),
+        (["--name", "x", "--encoder", "nope"], "encoder"),
+        (["--name", "x", "--condition-texts", "3", "1"], "condition_texts: expected smallest"),
+    ):
+        assert CONSOLE.run(["train", "--run", str(run_copy), *more]) == 2
+        assert words in capsys.readouterr().err
+    assert not (run_copy / "generators" / "x").exists()
+    for more, words in (
+        (["--examples", "0"], "examples: expected at least 1, got 0"),
+        (["--held-out-probes", "nope"], "probes: expected generic"),
+    ):
+        assert CONSOLE.run(["evaluate", "--run", str(run_copy), *more]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_own_tasks_without_descriptions_and_of_one_family_run_to_the_end(
+    tiny_run, tmp_path, teach_command, train_command
+) -> None:
+    rows = [
+        {"query": f"{word} {i}", "choices": ["yes", "no"], "gold": i % 2}
+        for i in range(30)
+        for word in ("one", "two")
+    ]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run, own = tmp_path / "run", str(tmp_path / "own.jsonl")
+    teach = teach_command(run, tiny_run[1], [own, own, own])
+    start = teach.index("--tasks")
+    teach = [*teach[: start + 2], *teach[teach.index("--held-out") + 2 :]]
+    assert CONSOLE.run(teach) == 0
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    assert CONSOLE.run(train_command(run, "generator")) == 0
+    assert CONSOLE.run(["evaluate", "--run", str(run), "--examples", "6"]) == 0
+    assert CONSOLE.run(["report", "--run", str(run)]) == 0
+    results = Results.read(RunFolder(run).results)
+    assert "generated_shuffled" not in results.accuracy["seen"]
+    assert results.metrics["seen.condition_sensitivity"] is None
+    assert results.scale.endswith("1 own tasks")
 
 
 def test_a_full_disk_loses_nothing(run_copy, train_command, monkeypatch, capsys) -> None:

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 
-from llgbm.deltas.errors import RunError, TaskError
+from llgbm.deltas.errors import RunError, SettingError, TaskError
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.task import Example, Task
 from llgbm.deltas.weights import LoRAWeights
@@ -217,8 +217,10 @@ def test_a_damaged_manifest_is_named(tmp_path) -> None:
 def test_a_family_on_both_sides_is_refused(tmp_path) -> None:
     with pytest.raises(RunError, match="on both sides"):
         collect_shards(TeachConfig(tmp_path, ("arc_easy",), ("arc_challenge",)))
-    with pytest.raises(RunError, match="at least one task"):
-        collect_shards(TeachConfig(tmp_path, ()))
+    with pytest.raises(SettingError, match="tasks: expected at least one"):
+        TeachConfig(tmp_path, ())
+    with pytest.raises(SettingError, match="held_out: expected tasks not among"):
+        TeachConfig(tmp_path, ("sciq",), ("sciq",))
 
 
 def test_all_teachers_start_from_one_A_unless_told_otherwise(tmp_path, tiny_spec) -> None:

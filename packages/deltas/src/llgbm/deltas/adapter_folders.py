@@ -19,7 +19,8 @@ def find_adapters(root: Path) -> dict[str, Path]:
         AdapterError: no folder, or no adapter in it.
     """
     if not root.is_dir():
-        raise AdapterError(f"{root}: expected a folder of adapters, got nothing there")
+        got = "a file" if root.exists() else "nothing there"
+        raise AdapterError(f"{root}: expected a folder of adapters, got {got}")
     folders = sorted(path.parent for path in root.rglob(CONFIG) if _visible(path, root))
     if not folders:
         raise AdapterError(f"{root}: expected folders with {CONFIG}, got none")

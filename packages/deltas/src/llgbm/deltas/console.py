@@ -5,11 +5,50 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from io import StringIO
+from typing import TypeVar
 
 from llgbm.deltas.command import USER_ERROR, run_command
+from llgbm.deltas.errors import SettingError
+
+T = TypeVar("T")
+
+
+def parse(config_type: type[T], arguments: Sequence[str], program: str) -> T:
+    """Make a config of a command line; what does not parse is one line, not a box of many.
+
+    Raises:
+        SettingError: options that do not fit.
+        SystemExit: after `--help`.
+    """
+    import tyro
+
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(config_type, args=list(arguments), prog=program)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise SettingError(f"{_gist(said.getvalue())} ({program} --help lists all)") from None
+
+
+def _gist(text: str) -> str:
+    """What a parser's message says between its title and its advice."""
+    lines = [line.strip(" \u2502\u256d\u256e\u2570\u256f") for line in text.splitlines()]
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if line and not line.strip("-\u2500"):
+            parts.append([])
+        elif line:
+            parts[-1].append(line)
+    said = [" ".join(part) for part in parts if part]
+    # The first part is the title, the second what is wrong.
+    return said[1] if len(said) > 1 else " ".join(said)
 
 
 @dataclass(frozen=True)
@@ -66,11 +105,9 @@ class Console:
         subcommand = self.subcommands[name]
 
         def work() -> None:
-            import tyro
-
             module = import_module(subcommand.module)
             config_type = getattr(module, subcommand.config)
-            config = tyro.cli(config_type, args=rest, prog=f"{self.program} {name}")
+            config = parse(config_type, rest, f"{self.program} {name}")
             getattr(module, subcommand.function)(config)
 
         return run_command(work)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.base_models import decoder_body
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
@@ -141,6 +142,11 @@ def _pooled(
     The model is given `copies` of the probes: n, or one where it makes them itself.
     """
     device = device_of(model)
+    most = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    if any(not -most - 1 <= layer <= most for layer in spec.layers):
+        raise SettingError(
+            f"layers: expected indices from {-most - 1} to {most}, got {list(spec.layers)}"
+        )
     p, t = probes.input_ids.shape
     input_ids = probes.input_ids.to(device).repeat(copies, 1)
     last_only = spec.layers == (-1,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 
@@ -31,6 +32,30 @@ class RunError(LLGBMError):
 
 class MissingPackageError(LLGBMError):
     """A package that carries offline models or data is not installed."""
+
+
+class SettingError(LLGBMError):
+    """A number or word of a command line is out of bounds."""
+
+
+def require_at_least(least: float, **settings: float) -> None:
+    """Raise SettingError for the first setting below `least`.
+
+    Args:
+        least: smallest value allowed.
+        settings: values by the name that the user knows.
+    """
+    for name, value in settings.items():
+        if not value >= least:
+            raise SettingError(f"{name}: expected at least {least:g}, got {value:g}")
+
+
+def check_name(setting: str, name: str) -> None:
+    """Raise SettingError unless `name` can be a folder of its own inside another."""
+    if not re.fullmatch(r"[\w.-]+", name) or name.strip(".") == "":
+        raise SettingError(
+            f"{setting}: expected letters, digits, dots, dashes and underscores, got {name!r}"
+        )
 
 
 def mismatch(where: str | Path, what: str, expected: object, got: object) -> str:

@@ -120,6 +120,21 @@ def check_base(path: Path | str, base_fingerprint: str, base_model_name: str | N
         raise AdapterError(mismatch(path, "base model", expected, got))
 
 
+def check_output(path: Path | str, overwrite: bool) -> None:
+    """Raise AdapterError unless an adapter may be written to `path`.
+
+    What exists is replaced only on demand, and only where it is an adapter or empty: nobody
+    means to lose anything else.
+    """
+    path = Path(path)
+    if not path.exists():
+        return
+    if not overwrite:
+        raise AdapterError(f"{path}: expected a new folder, got one that exists: add --overwrite")
+    if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).exists()):
+        raise AdapterError(f"{path}: expected an adapter to overwrite, got something else")
+
+
 def save_adapter(
     weights: LoRAWeights,
     path: Path | str,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from llgbm.deltas.errors import ModelError
+from llgbm.deltas.errors import ModelError, SettingError
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -53,9 +53,9 @@ class LoRASpec:
         if not self.modules:
             raise ValueError("LoRASpec: modules: expected at least one, got none")
         if self.r < 1:
-            raise ValueError(f"LoRASpec: r: expected at least 1, got {self.r}")
+            raise SettingError(f"LoRASpec: r: expected at least 1, got {self.r}")
         if not self.lora_alpha > 0:
-            raise ValueError(f"LoRASpec: lora_alpha: expected more than 0, got {self.lora_alpha}")
+            raise SettingError(f"LoRASpec: lora_alpha: expected more than 0, got {self.lora_alpha}")
         paths = self.paths
         if len(set(paths)) != len(paths):
             twice = sorted({path for path in paths if paths.count(path) > 1})

@@ -141,6 +141,8 @@ def make_example(row: Any, where: str) -> Example:
     query = _text(row[key], where, key)
     choices = row.get("choices")
     if choices is None:
+        if "gold" in row:
+            raise TaskError(f"{where}: choices: expected a list of texts beside gold, got nothing")
         return Example(query, (_continuation(query, _text(row.get("answer"), where, "answer")),), 0)
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         raise TaskError(f"{where}: choices: expected a list of texts, got {choices!r}")

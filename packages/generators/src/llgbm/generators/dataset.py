@@ -102,7 +102,8 @@ class TeacherDataset:
         seed: of the draws.
 
     Raises:
-        ValueError: lengths that differ, or a kind without texts.
+        ValueError: lengths that differ.
+        RunError: no kind of condition that every teacher has texts for.
     """
 
     def __init__(
@@ -122,15 +123,24 @@ class TeacherDataset:
             )
         self.weights, self.prompts, self.deltas = weights, list(prompts), deltas
         self.kinds = {kind: share for kind, share in kinds.items() if share > 0}
-        if "description" in self.kinds and not all(source.descriptions for source in prompts):
-            raise ValueError("kinds: description: expected descriptions for every teacher")
         if not self.kinds:
-            raise ValueError("kinds: expected at least one kind with a share above 0")
+            raise RunError("conditions: expected at least one kind with a share above 0, got none")
+        if set(self.kinds) == {"description"} and not all(s.descriptions for s in prompts):
+            raise RunError(
+                "conditions: description: expected descriptions of every task, got one without: "
+                "add `descriptions` to its .json file, or give another kind a share"
+            )
         self.condition_texts = condition_texts
         self.batch_size, self.seed = batch_size, seed
 
     def __len__(self) -> int:
         return self.weights.n
+
+    def kinds_of(self, teacher: int) -> dict[ConditionKind, float]:
+        """Kinds of condition that a teacher has texts for, with their shares."""
+        if self.prompts[teacher].descriptions:
+            return self.kinds
+        return {kind: share for kind, share in self.kinds.items() if kind != "description"}
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> TeacherBatch:
         """Return the items of one step that belong to process `rank`."""
@@ -141,7 +151,8 @@ class TeacherDataset:
             order = list(range(len(self)))
             random.Random(f"{self.seed}:order:{epoch}").shuffle(order)
             rng = random.Random(f"{self.seed}:condition:{position}")
-            kind = rng.choices(list(self.kinds), list(self.kinds.values()))[0]
+            kinds = self.kinds_of(order[place])
+            kind = rng.choices(list(kinds), list(kinds.values()))[0]
             size = rng.randint(*self.condition_texts)
             indices.append(order[place])
             conditions.append(draw_condition(self.prompts[order[place]], kind, size, rng))

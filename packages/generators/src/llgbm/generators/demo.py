@@ -63,6 +63,7 @@ class Stages:
     def __init__(self, run: RunFolder, total: int) -> None:
         self.path, self.total, self.number = run.root / "seconds.json", total, 0
         self.seconds: dict[str, float] = {}
+        self.begun = time.perf_counter()
         if self.path.exists():
             self.seconds = read_json(self.path, RunError)
 
@@ -204,9 +205,10 @@ def _closing(run: RunFolder, results: Results, answer: dict[str, str], stages: S
         recovered = results.metrics[f"{split}.recovery_over_base"]
         sensitivity = results.metrics[f"{split}.condition_sensitivity"]
         recovered_words = "-" if recovered is None else f"{recovered:.0%}"
+        sensitivity_words = "-" if sensitivity is None else f"{sensitivity:+.3f}"
         print(
             f"{split}: teacher - base {gain:+.3f}, generated recovers {recovered_words} of it, "
-            f"generated - wrong condition {sensitivity:+.3f}"
+            f"generated - wrong condition {sensitivity_words}"
         )
     for key, cosines in results.delta_cosine.items():
         words = ", ".join(f"{name} {value:.3f}" for name, value in cosines.items())
@@ -216,6 +218,5 @@ def _closing(run: RunFolder, results: Results, answer: dict[str, str], stages: S
     print(f"  base:                {answer['base']}")
     print(f"  base + adapter from {REQUEST!r}: {answer['adapted']}")
     print(f"\n{results.scale}")
-    print(
-        f"took {sum(stages.seconds.values()):.0f} s; report: {run.report}; numbers: {run.results}"
-    )
+    seconds = time.perf_counter() - stages.begun
+    print(f"took {seconds:.0f} s; report: {run.report}; numbers: {run.results}")

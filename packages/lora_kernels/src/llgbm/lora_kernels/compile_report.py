@@ -157,8 +157,13 @@ def compile_all(targets: Sequence[str], dtypes: tuple[str, ...], processes: int)
     if os.environ.get("TRITON_INTERPRET", "0") == "1":
         raise ValueError("TRITON_INTERPRET: expected 0 to compile, got 1")
     items = [(name, c) for name in targets for c in configurations(TARGETS[name], dtypes)]
+    found = []
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return list(pool.map(_work, items, chunksize=4))
+        for one in pool.map(_work, items, chunksize=4):
+            found.append(one)
+            if len(found) % 50 == 0 or len(found) == len(items):
+                print(f"compiled {len(found)} of {len(items)}", file=sys.stderr, flush=True)
+    return found
 
 
 def faults(compiled: Sequence[Compiled]) -> list[str]:

@@ -13,6 +13,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.commands.cached import print_statistics
 from llgbm.deltas.compute import compute_cache
 from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.peft_format import read_adapter_info
 from llgbm.deltas.probe_names import named_probes
 
@@ -39,6 +40,9 @@ class ComputeConfig:
     deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
     adapters_per_forward: int = 8
     rebuild: bool = False
+
+    def __post_init__(self) -> None:
+        require_at_least(1, adapters_per_forward=self.adapters_per_forward)
 
 
 def compute(config: ComputeConfig) -> None:

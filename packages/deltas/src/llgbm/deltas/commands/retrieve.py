@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from llgbm.deltas.commands.cached import find_delta, read_cache
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.retrieval import retrieve as nearest
 
 
@@ -25,6 +26,9 @@ class RetrieveConfig:
     cache: Annotated[Path, tyro.conf.Positional]
     like: Annotated[str, tyro.conf.Positional]
     k: int = 5
+
+    def __post_init__(self) -> None:
+        require_at_least(1, k=self.k)
 
 
 def retrieve(config: RetrieveConfig) -> None:

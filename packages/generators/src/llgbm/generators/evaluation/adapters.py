@@ -120,7 +120,9 @@ class ArmAdapters:
         teachers = embed_conditions(prompts, encoder, cache)
         self.teacher_texts = _means(teachers.embeddings, teachers.mask)
         families = {item.task.name: item.task.family for item in tasks}
-        self.wrong = mismatched(families, list(families), seed)
+        # With one family there is no wrong condition, and the arm is left out.
+        several = len(set(families.values())) > 1
+        self.wrong = mismatched(families, list(families), seed) if several else {}
         self.random = random_matched(self.train, torch.Generator().manual_seed(seed))
         self.mean = mean_adapter(self.train)
 
@@ -135,8 +137,9 @@ class ArmAdapters:
         if self.from_description is not None:
             pool.add("generated_description", self.from_description.select([index]))
         names = [other.task.name for other in self.tasks]
-        wrong = names.index(self.wrong[item.task.name])
-        pool.add("generated_shuffled", self.generated.select([wrong]))
+        if self.wrong:
+            wrong = names.index(self.wrong[item.task.name])
+            pool.add("generated_shuffled", self.generated.select([wrong]))
         places: dict[str, int] = {}
         for entry in self.manifest.adapters:
             if entry.task == item.task.name:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, pack
 from llgbm.deltas.spec import LoRASpec, device_of
@@ -41,6 +42,11 @@ class TeacherOptim:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        require_at_least(1, steps=self.steps, examples_per_step=self.examples_per_step)
+        require_at_least(2, max_tokens=self.max_tokens)
+        require_at_least(0, lr=self.lr, warmup_steps=self.warmup_steps, clip_norm=self.clip_norm)
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""

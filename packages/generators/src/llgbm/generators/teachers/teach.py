@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from llgbm.deltas.atomic import save_tensors
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec, device_of
@@ -66,6 +66,20 @@ class TeachConfig:
     save_every: int = 10
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_at_least(1, teachers_per_task=self.teachers_per_task, r=self.r)
+        require_at_least(1, save_every=self.save_every)
+        require_at_least(
+            0,
+            examples_per_teacher=self.examples_per_teacher,
+            teachers_at_once=self.teachers_at_once,
+        )
+        if not self.tasks:
+            raise SettingError("tasks: expected at least one that is not held out, got none")
+        twice = [name for name in self.tasks if name in self.held_out]
+        if twice:
+            raise SettingError(f"held_out: expected tasks not among the seen ones, got {twice}")
+
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, as JSON; where it runs and how often it saves do not."""
         neutral = ("run", "save_every")
@@ -80,8 +94,6 @@ def collect_shards(config: TeachConfig) -> list[Shard]:
         TaskError: an unknown, empty or malformed task.
         RunError: no tasks, a task twice, or a family both seen and held out.
     """
-    if not config.tasks:
-        raise RunError("tasks: expected at least one task that is not held out, got none")
     shards: list[Shard] = []
     families: dict[bool, set[str]] = {False: set(), True: set()}
     for name in (*config.tasks, *config.held_out):

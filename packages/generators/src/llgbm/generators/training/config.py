@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import SettingError, check_name, require_at_least
 from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Ramp
 from llgbm.generators.losses.recommended import recommended_objective
@@ -71,6 +72,22 @@ class TrainConfig:
     save_every: int = 50
     checkpoint: bool = False
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            1,
+            steps=self.steps,
+            batch_size=self.batch_size,
+            validate_every=self.validate_every,
+            save_every=self.save_every,
+            condition_texts=min(self.condition_texts),
+        )
+        require_at_least(0, lr=self.lr, warmup_steps=self.warmup_steps)
+        if self.condition_texts[0] > self.condition_texts[1]:
+            raise SettingError(
+                f"condition_texts: expected smallest and largest, got {self.condition_texts}"
+            )
+        check_name("name", self.name)
 
     @property
     def chosen_objective(self) -> MultiTask | DeltaOnly | DeltaGuided:

@@ -56,13 +56,16 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     inputs = collect_inputs(
         run, named_probes(config.probes), config.deltas, config.condition_texts[1]
     )
-    # Only now: a run that lacks a part is left as it was.
-    write_json(folder / SETTINGS, config.settings())
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
     if model is None:
         model, _ = load_base_model(inputs.manifest.base_model)
-    return Trainer(config, inputs, model, run).fit()
+    trainer = Trainer(config, inputs, model, run)
+    # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
+    write_json(folder / SETTINGS, config.settings())
+    trainer.fit()
+    print(f"{folder}: best delta cosine on validation {trainer.best:.3f}")
+    return folder
 
 
 def _check_settings(path: Path, config: TrainConfig) -> None:
