@@ -106,6 +106,17 @@ def test_tiles_with_fewer_ranks_than_the_factors_are_refused(lora, kernel, backe
 
 
 @triton_only
+def test_an_output_whose_rows_overlap_is_refused(lora) -> None:
+    from llgbm.lora_kernels.rows import Rows
+    from llgbm.lora_kernels.triton_backend import expand
+
+    u, w = torch.ones(6, 4, device=lora.device), torch.ones(2, 4, 9, device=lora.device)
+    for y in (torch.zeros(1, 9).expand(6, 9), torch.zeros(20).as_strided((6, 9), (2, 1))):
+        with pytest.raises(ValueError, match="y: expected rows apart in memory"):
+            expand(y.to(lora.device) if y.stride(0) else y, u, [w], None, None, Rows(2, 3))
+
+
+@triton_only
 def test_factors_that_reach_beyond_int32_are_copied() -> None:
     from llgbm.lora_kernels.triton_backend import addressable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +13,12 @@ import torch
 from llgbm.bench.errors import GateError
 from llgbm.bench.memory import peak_mib
 from llgbm.bench.models import bench_model
+from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.rivals import Outcome, Workload, rivals_here
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.evaluation.environment import environment
 
 # Largest relative error (norm of the difference over norm) against the hook loop: rounding of
 # the activations' dtype through all layers.
@@ -76,28 +76,9 @@ def delta_forward(
     works["base_alone"] = workload.base_alone
     peaks = {name: peak_mib(work) for name, work in works.items()}
     timings = interleaved(works, config.repeats)
-    base = timings["base_alone"].median_ms
-    tokens = config.n * config.p * config.t
-    rows = {
-        name: {
-            **asdict(timing),
-            "peak_mib": peaks[name],
-            "tokens_per_s": tokens / timing.median_ms * 1e3,
-            "adapters_per_s": config.n / timing.median_ms * 1e3,
-            "times_base": timing.median_ms / base,
-            "relative_error": errors.get(name),
-        }
-        for name, timing in timings.items()
-    }
-    described = {key: value for key, value in asdict(config).items() if key != "out"}
+    rows = rows_of(timings, peaks, errors, config.n * config.p * config.t, config.n)
     dtype = next(model.parameters()).dtype
-    results = {
-        "schema": 1,
-        "suite": "delta-forward",
-        "config": described,
-        "environment": environment(config.seed, device_of(model), dtype),
-        "rows": rows,
-    }
+    results = results_of("delta-forward", config, device_of(model), dtype, rows=rows)
     print(table(results))
     if config.out is not None:
         write_json(config.out, results)

@@ -17,12 +17,12 @@ from llgbm.bench.layer import LAYERS, Layer, make_layer
 from llgbm.bench.layer_rivals import GroupForward, base_alone, definition, layer_rivals
 from llgbm.bench.memory import peak_mib
 from llgbm.bench.peft_mixed import PeftMixed
+from llgbm.bench.results import results_of
 from llgbm.bench.roofline import Roofline, layer_needs, measure_roofline
 from llgbm.bench.timing import graph_interleaved
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import default_device, default_dtype
 from llgbm.deltas.errors import ModelError
-from llgbm.generators.evaluation.environment import environment
 
 # Largest relative error against float64, of any output or gradient: a few rounding steps of the
 # dtype. What separates rivals is the ratio of their errors, which the results hold.
@@ -72,20 +72,13 @@ def kernels(config: KernelsConfig) -> dict[str, Any]:
     dtype = default_dtype(device) if config.dtype == "auto" else getattr(torch, config.dtype)
     roofline = measure_roofline(device, dtype)
     rivals = layer_rivals(device, dtype, config.compiled)
-    described = {key: value for key, value in asdict(config).items() if key != "out"}
-    results: dict[str, Any] = {
-        "schema": 1,
-        "suite": "kernels",
-        "config": described,
-        "environment": environment(config.seed, device, dtype),
-        "roofline": asdict(roofline),
-        "cases": [],
-    }
+    cases: list[dict[str, Any]] = []
+    results = results_of("kernels", config, device, dtype, roofline=asdict(roofline), cases=cases)
     for shapes, r, n, rows in product(config.shapes, config.r, config.n, config.rows):
         layer = make_layer(shapes, n, rows, r, dtype, device, config.seed)
-        case = {"shapes": shapes, "n": n, "rows": rows, "r": r}
+        case: dict[str, Any] = {"shapes": shapes, "n": n, "rows": rows, "r": r}
         case["rivals"] = measure(layer, rivals, roofline, dtype, config.repeats)
-        results["cases"].append(case)
+        cases.append(case)
         print(table(case), flush=True)
         if config.out is not None:  # after each case: an interrupted run keeps what it has
             write_json(config.out, results)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +15,13 @@ from torch.nn import functional as F
 from llgbm.bench.errors import GateError
 from llgbm.bench.memory import peak_mib
 from llgbm.bench.models import bench_model
+from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import factors_of
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.evaluation.environment import environment
 
 # Largest relative error of all gradients together against PEFT's.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
@@ -81,8 +82,6 @@ class TeachWorkload:
         self.lora = FunctionalLoRA(model, spec)
         self.stacked = self.weights.map(lambda factor: factor.clone().requires_grad_())
         self.optimizer = torch.optim.AdamW(factors_of(self.stacked), lr=LEARNING_RATE)
-        import copy
-
         adapter = LoraConfig(
             r=spec.r,
             lora_alpha=int(spec.lora_alpha),
@@ -180,26 +179,8 @@ def teach(config: TeachConfig) -> dict[str, Any]:
     }
     peaks = {name: peak_mib(work) for name, work in works.items()}
     timings = interleaved(works, config.repeats)
-    tokens = workload.ids.numel()
-    base = timings["base_alone"].median_ms
-    rows = {
-        name: {
-            **asdict(timing),
-            "peak_mib": peaks[name],
-            "tokens_per_s": tokens / timing.median_ms * 1e3,
-            "adapters_per_s": config.n / timing.median_ms * 1e3,
-            "times_base": timing.median_ms / base,
-            "relative_error": error if name == "batched" else None,
-        }
-        for name, timing in timings.items()
-    }
-    results = {
-        "schema": 1,
-        "suite": "teach",
-        "config": {key: value for key, value in asdict(config).items() if key != "out"},
-        "environment": environment(config.seed, device_of(model), dtype),
-        "rows": rows,
-    }
+    rows = rows_of(timings, peaks, {"batched": error}, workload.ids.numel(), config.n)
+    results = results_of("teach", config, device_of(model), dtype, rows=rows)
     print(
         f"{config.model}: a step of n={config.n} teachers, {config.sequences} x {config.t} tokens"
     )

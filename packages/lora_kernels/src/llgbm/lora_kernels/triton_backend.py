@@ -104,7 +104,13 @@ def expand(
     rows: Rows,
     accumulate: bool = False,
 ) -> None:
-    """Write (or add) s u_g w_g + bias, summed over g, to y: u [M, G r], w_g [n, r, k], y [M, k]."""
+    """Write (or add) s u_g w_g + bias, summed over g, to y: u [M, G r], w_g [n, r, k], y [M, k].
+
+    Raises:
+        ValueError: rows of y that share memory, which programs would write at once.
+    """
+    if len(y) > 1 and (y.stride(1) != 1 or y.stride(0) < y.shape[1]):
+        raise ValueError(f"y: expected rows apart in memory, got strides {y.stride()}")
     u = addressable(u)
     factors = [addressable(w) for w in factors]
     M, k = y.shape
