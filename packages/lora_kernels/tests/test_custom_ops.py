@@ -1,13 +1,22 @@
 """What torch asks of an op: fake tensors, tracing, recomputation, and a clear word on the rest."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch.library import opcheck
 from torch.utils.checkpoint import checkpoint
 
-from llgbm.lora_kernels import Segments, lora_linear, lora_linear_grouped, lora_linear_ragged
+from llgbm.lora_kernels import (
+    Segments,
+    lora_linear,
+    lora_linear_grouped,
+    lora_linear_ragged,
+    torch_backend,
+)
 from llgbm.lora_kernels import custom_ops as ops
 from llgbm.lora_kernels.backends import has_triton
+from llgbm.lora_kernels.eager import EagerLoRA
 
 BACKENDS = ["torch"] + (["triton", "triton_fused"] if has_triton() else [])
 WANTED = ("x", "lora_A", "lora_B", "scaling", "bias")
@@ -43,17 +52,14 @@ def test_opcheck_of_the_forward_with_its_gradients(lora, backend, ragged) -> Non
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_opcheck_of_the_products_of_the_backward(lora, backend) -> None:
+@pytest.mark.parametrize("needs", list(product([False, True], repeat=4)))
+def test_opcheck_of_the_backward_whatever_is_wanted(lora, backend, needs) -> None:
     x, weights, lora_A, lora_B, scaling, *_ = arguments(lora, backend, ragged=False)
     x, scaling = x.detach(), scaling.detach()
     lora_A, lora_B = ([t.detach() for t in listed] for listed in (lora_A, lora_B))
-    dys = [x.new_ones(12, len(weight)) for weight in weights]
-    v = x.new_ones(12, 6)
-    tests = ("test_schema", "test_faketensor")
-    rest = (None, None, 4, backend)
-    opcheck(ops.lora_shrink_gradients, (dys, lora_B, scaling, *rest), test_utils=tests)
-    opcheck(ops.lora_input_gradient, (dys, weights, v, lora_A, 3, *rest), test_utils=tests)
-    opcheck(ops.lora_outer, (v, x, scaling, 3, None, 4, backend), test_utils=tests)
+    dys, u = [x.new_ones(12, len(weight)) for weight in weights], x.new_ones(12, 6)
+    given = (dys, x, u, weights, lora_A, lora_B, scaling, None, None, 4, backend, *needs)
+    opcheck(ops.lora_backward, given, test_utils=("test_schema", "test_faketensor"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -100,16 +106,36 @@ def test_checkpointing_gives_the_same_bits(lora, backend) -> None:
     assert all(torch.equal(plain[name], again[name]) for name in plain)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_the_op_and_the_eager_call_give_the_same_bits(lora, backend, ragged) -> None:
+    x, weights, lora_A, lora_B, scaling, biases, *sharing, name = arguments(lora, backend, ragged)
+    leaves = [x, scaling, *lora_A, *lora_B, *biases]
+    by_op = ops.lora_forward(x, weights, lora_A, lora_B, scaling, biases, *sharing, name)[1:]
+    tensors = (*weights, *lora_A, *lora_B, *biases)
+    eager = EagerLoRA.apply(2, sharing[2], name, *sharing[:2], scaling, x, *tensors)
+    results = []
+    for outputs in (by_op, eager):
+        total = sum((y * torch.linspace(-1, 2, y.shape[1], device=x.device)).sum() for y in outputs)
+        results.append([*(y.detach() for y in outputs), *torch.autograd.grad(total, leaves)])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
 def test_no_gradient_of_x_is_computed_where_none_is_wanted(lora, monkeypatch) -> None:
     called = []
-    real = ops.lora_input_gradient
-    monkeypatch.setattr(ops, "lora_input_gradient", lambda *a: called.append(a) or real(*a))
+    real = torch_backend.input_gradient
+
+    def counted(*arguments):
+        called.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(torch_backend, "input_gradient", counted)
     tensors = lora.inputs((3, 8), 10, 6, 3)
     tensors["lora_A"].requires_grad_()
-    lora_linear(**tensors).sum().backward()
+    lora_linear(**tensors, backend="torch").sum().backward()
     assert not called
     tensors["x"].requires_grad_()
-    lora_linear(**tensors).sum().backward()
+    lora_linear(**tensors, backend="torch").sum().backward()
     assert called
 
 

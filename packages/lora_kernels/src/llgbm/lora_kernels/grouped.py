@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from llgbm.lora_kernels.backends import Backend, choose_backend
 from llgbm.lora_kernels.custom_ops import lora_forward
+from llgbm.lora_kernels.eager import EagerLoRA
 from llgbm.lora_kernels.segments import Segments
 from llgbm.lora_kernels.shapes import check_arguments, check_rows, refuse_tangents
 
@@ -72,16 +74,21 @@ def lora_linear_grouped(
         offsets, ranks, longest = segments.offsets, segments.ranks, segments.longest
     refuse_tangents(x, *lora_A, *lora_B, scaling)
     chosen = choose_backend(backend, x.device, x.dtype, r)
-    outputs: list[Tensor] = lora_forward(
-        flat,
-        list(weights),
-        list(lora_A),
-        list(lora_B),
-        scaling,
-        given,
-        offsets,
-        ranks,
-        longest,
-        chosen,
-    )
-    return tuple(y.view(*x.shape[:-1], y.shape[-1]) for y in outputs[1:])
+    if torch.compiler.is_compiling() or type(x) not in (Tensor, torch.nn.Parameter):
+        # A tracer, or a tensor of its own kind that one brings along.
+        _, *outputs = lora_forward(
+            flat,
+            list(weights),
+            list(lora_A),
+            list(lora_B),
+            scaling,
+            given,
+            offsets,
+            ranks,
+            longest,
+            chosen,
+        )
+    else:
+        tensors = (*weights, *lora_A, *lora_B, *given)
+        outputs = EagerLoRA.apply(groups, longest, chosen, offsets, ranks, scaling, flat, *tensors)
+    return tuple(y.view(*x.shape[:-1], y.shape[-1]) for y in outputs)
