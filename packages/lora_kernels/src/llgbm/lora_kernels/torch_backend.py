@@ -51,17 +51,14 @@ def input_gradient(
 def shrink(x: Tensor, factors: Sequence[Tensor], scaling: Tensor | None, rows: Rows) -> Tensor:
     """Return s x w_gᵀ side by side: x [M, k], w_g [n, r, k] -> [M, G r] in x's dtype."""
     kept = [_counting(w, rows) for w in factors]
-    if scaling is not None:
-        # In the dtype of the factors: a large scaling of small ones need not fit in float16.
-        kept = [w * scaling[:, None, None] for w in kept]
-    kept = [w.to(x.dtype) for w in kept]
-    w = kept[0] if len(kept) == 1 else torch.cat(kept, 1)
+    w = (kept[0] if len(kept) == 1 else torch.cat(kept, 1)).to(x.dtype)
     if rows.offsets is None:
-        return torch.bmm(x.view(rows.n, rows.longest, x.shape[1]), w.mT).flatten(0, 1)
-    u = x.new_empty(len(x), w.shape[1])
-    for adapter, part in _segments(rows):
-        torch.mm(x[part], w[adapter].mT, out=u[part])
-    return u
+        u = torch.bmm(x.view(rows.n, rows.longest, x.shape[1]), w.mT).flatten(0, 1)
+    else:
+        u = x.new_empty(len(x), w.shape[1])
+        for adapter, part in _segments(rows):
+            torch.mm(x[part], w[adapter].mT, out=u[part])
+    return u if scaling is None else _scaled(u, scaling, rows)
 
 
 def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
@@ -82,17 +79,24 @@ def outer(u: Tensor, x: Tensor, scaling: Tensor | None, rows: Rows) -> Tensor:
 
 def _add_expanded(y: Tensor, u: Tensor, w: Tensor, scaling: Tensor | None, rows: Rows) -> None:
     """Add s u w to y in place: u [M, R], w [n, R, k], y [M, k]."""
-    if scaling is not None:
-        w = w * scaling[:, None, None]
     w = w.to(y.dtype)
+    if scaling is not None:
+        u = _scaled(u, scaling, rows)
     if rows.offsets is None:
         shape = (rows.n, rows.longest)
-        # A slice of the groups' u is not contiguous, and need not be.
-        batched = u.unflatten(0, shape)
-        y.view(*shape, y.shape[1]).baddbmm_(batched, w)
+        y.view(*shape, y.shape[1]).baddbmm_(u.unflatten(0, shape), w)
         return
     for adapter, part in _segments(rows):
         y[part].addmm_(u[part], w[adapter])
+
+
+def _scaled(u: Tensor, scaling: Tensor, rows: Rows) -> Tensor:
+    """s u in u's dtype: multiplied in the scaling's, for a large one need not fit in float16."""
+    if rows.offsets is None:
+        batched = u.unflatten(0, (rows.n, rows.longest)) * scaling[:, None, None]
+        return batched.to(u.dtype).flatten(0, 1)
+    of_rows = scaling.repeat_interleave(rows.offsets.diff(), output_size=len(u))
+    return (u * of_rows[:, None]).to(u.dtype)
 
 
 def _counting(w: Tensor, rows: Rows) -> Tensor:
