@@ -108,7 +108,7 @@ def _dispatched(
                     {**on, **more, "MIXED": True},
                 )
                 yield "outer", outer_tiles(device, item, n, rows, k, groups * r), off, on
-            tiles = expand_tiles(rows, r)
+            tiles = expand_tiles(item, rows, r)
             yield (
                 "expand",
                 tiles,

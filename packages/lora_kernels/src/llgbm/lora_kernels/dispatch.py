@@ -6,10 +6,10 @@ The rules, for a device of P multiprocessors:
   16, and fewer where the sums of all groups would not fit in registers. k is walked through in the
   longest steps that keep 32 entries a thread and whose stages fit in 60 KiB. With fewer
   programs than P, k is split and the parts are added up in order.
-- expand owns one tile of 64 x 128 (fewer rows where adapters have fewer, 64 columns at ranks above
-  64, where the factors fill the registers).
-- outer owns up to 64 ranks x 128 columns of one adapter and walks through its rows; with fewer
-  programs than P, the rows are split and the parts added up in order.
+- expand owns one tile of 64 x 128 (fewer rows where adapters have fewer) and takes 32 ranks at
+  once; 64 x 64 and 16 ranks in float32.
+- outer owns up to 64 ranks x 128 columns (32 x 64 in float32) of one adapter and walks through its
+  rows; with fewer programs than P, the rows are split and the parts added up in order.
 - fused owns 128 x 128 (64 x 128 for few rows) with steps of 64 and three stages, or what the
   device's shared memory holds; 64 x 64 in float32, which has no tensor cores at full precision.
 
@@ -31,9 +31,15 @@ KERNELS = ("shrink", "expand", "outer", "fused")
 # Enough for every GPU that Triton compiles for, AMD's among them.
 COMMON_SHARED_BYTES = 64 * 1024
 MOST_SPLITS = 16
-# Float32 sums that a warp keeps in registers, and entries that it loads at once, each with its
-# address: 64 and 32 a thread.
-SUMS_A_WARP, ENTRIES_A_WARP = 64 * 32, 32 * 32
+# Float32 sums that a thread keeps, and entries that it loads at once, each with its address, by
+# bytes of an activation. Float32 products run on the cores that also hold the addresses, so there
+# shrink takes 16 rows and no pipeline.
+SUMS_A_THREAD = 24
+ENTRIES_A_THREAD = {2: 32, 4: 16}
+# Stages and steps of shrink in half precision, the longest first.
+HALF_STEPS = ((3, 128), (3, 64), (4, 32), (3, 32), (2, 32), (2, 16))
+# Ranks that expand and fused multiply at once.
+RANKS_AT_ONCE = {2: 32, 4: 16}
 
 
 @dataclass(frozen=True)
@@ -144,13 +150,16 @@ def shrink_tiles(
     """
     block_r = rank_block(r)
     num_warps = 8 if groups * block_r >= 128 else 4
-    fitting = [b for b in (64, 32) if b * groups * block_r <= SUMS_A_WARP * num_warps]
+    threads = 32 * num_warps
+    fitting = [] if item == 4 else [64, 32]
+    fitting = [b for b in fitting if b * groups * block_r <= SUMS_A_THREAD * threads]
     block_m = next((b for b in fitting if n * _tiles(longest, b) >= device.multiprocessors), 16)
-    for num_stages, block_k in ((3, 128), (3, 64), (4, 32), (3, 32), (2, 32), (2, 16)):
+    steps = ((1, 64), (1, 32), (1, 16)) if item == 4 else HALF_STEPS
+    for num_stages, block_k in steps:
         entries = block_k * (block_m + groups * block_r)
         stage_bytes = block_k * (block_m * item + groups * block_r * factor_item)
         fits = num_stages * stage_bytes <= COMMON_SHARED_BYTES - 4096
-        if fits and entries <= ENTRIES_A_WARP * num_warps:
+        if fits and entries <= ENTRIES_A_THREAD[item] * threads:
             break
     programs = n * _tiles(longest, block_m)
     # A split shorter than four steps does not pay for its part of the sum.
@@ -158,18 +167,18 @@ def shrink_tiles(
     return Tiles(block_m, block_k, block_r, 0, num_warps, num_stages, splits)
 
 
-def expand_tiles(longest: int, r: int) -> Tiles:
+def expand_tiles(item: int, longest: int, r: int) -> Tiles:
     """Tiles of expand, for adapters of at most `longest` rows and rank r."""
-    block_r = rank_block(r)
     block_m = 64 if longest > 32 else 32 if longest > 16 else 16
-    return Tiles(block_m, 128 if block_r <= 64 else 64, block_r, num_warps=4)
+    block_k = 128 if item == 2 else 64
+    return Tiles(block_m, block_k, min(rank_block(r), RANKS_AT_ONCE[item]), num_warps=4)
 
 
 def outer_tiles(device: Device, item: int, n: int, longest: int, k: int, ranks: int) -> Tiles:
     """Tiles of outer, for gradients [n, ranks, k] of adapters with at most `longest` rows."""
-    block_r = min(64, rank_block(ranks))
+    block_r = min(64 if item == 2 else 32, rank_block(ranks))
     block_k = 128 if item == 2 else 64
-    block_m = 64 if item == 2 and longest > 32 else 32
+    block_m = 16 if item == 4 else 64 if longest > 32 else 32
     programs = n * _tiles(ranks, block_r) * _tiles(k, block_k)
     splits = _splits(device, programs, _tiles(longest, 2 * block_m))
     return Tiles(block_m, block_k, block_r, num_stages=3 if item == 2 else 2, splits=splits)
@@ -177,7 +186,7 @@ def outer_tiles(device: Device, item: int, n: int, longest: int, k: int, ranks: 
 
 def fused_tiles(device: Device, item: int, longest: int, r: int) -> Tiles:
     """Tiles of fused, for adapters of at most `longest` rows and rank r."""
-    block_r = rank_block(r)
+    block_r = min(rank_block(r), RANKS_AT_ONCE[item])
     if item == 4:
         return Tiles(64, 32, block_r, block_n=64, num_warps=4, num_stages=2)
     # Few rows, or a last tile that would be more than half empty.

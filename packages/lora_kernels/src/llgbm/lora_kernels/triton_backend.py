@@ -115,8 +115,7 @@ def expand(
     factors = [addressable(w) for w in factors]
     M, k = y.shape
     r, groups = factors[0].shape[1], len(factors)
-    tiles = overridden("expand") or expand_tiles(rows.longest, r)
-    require_ranks("expand", tiles, r)
+    tiles = overridden("expand") or expand_tiles(y.element_size(), rows.longest, r)
     row_tiles, column_tiles = (
         triton.cdiv(rows.longest, tiles.block_m),
         triton.cdiv(k, tiles.block_k),

@@ -33,35 +33,35 @@ def expand_kernel(
     inside = first + local < length
     columns = column_tile * BLOCK_K + tl.arange(0, BLOCK_K)
     left = columns < k
-    ranks = tl.arange(0, BLOCK_R)
-    known = ranks < rank_of(ranks_ptr, adapter, r, MIXED)
+    known = rank_of(ranks_ptr, adapter, r, MIXED)
     wide = adapter.to(tl.int64)
-    rows = u_ptr + (start + first) * u_m + local[:, None] * u_m + ranks[None, :]
-    u_mask = inside[:, None] & known[None, :]
-    w_mask = known[:, None] & left[None, :]
-    u = tl.load(rows, mask=u_mask, other=0.0)
-    w = tl.load(
-        w0_ptr + wide * w0_n + ranks[:, None] * w0_r + columns[None, :] * w0_k,
-        mask=w_mask,
-        other=0.0,
-    )
-    update = tl.dot(u, w.to(u.dtype), input_precision="ieee")
-    if GROUPS > 1:
-        u = tl.load(rows + r, mask=u_mask, other=0.0)
+    u_rows = u_ptr + (start + first) * u_m + local[:, None] * u_m
+    w0_ptr += wide * w0_n
+    w1_ptr += wide * w1_n
+    w2_ptr += wide * w2_n
+    update = tl.zeros((BLOCK_M, BLOCK_K), dtype=tl.float32)
+    # All ranks at once would not fit in registers at the larger ones.
+    for low in range(0, known, BLOCK_R):
+        ranks = low + tl.arange(0, BLOCK_R)
+        u_mask = inside[:, None] & (ranks[None, :] < known)
+        w_mask = (ranks[:, None] < known) & left[None, :]
+        u = tl.load(u_rows + ranks[None, :], mask=u_mask, other=0.0)
         w = tl.load(
-            w1_ptr + wide * w1_n + ranks[:, None] * w1_r + columns[None, :] * w1_k,
-            mask=w_mask,
-            other=0.0,
+            w0_ptr + ranks[:, None] * w0_r + columns[None, :] * w0_k, mask=w_mask, other=0.0
         )
         update = tl.dot(u, w.to(u.dtype), update, input_precision="ieee")
-    if GROUPS > 2:
-        u = tl.load(rows + 2 * r, mask=u_mask, other=0.0)
-        w = tl.load(
-            w2_ptr + wide * w2_n + ranks[:, None] * w2_r + columns[None, :] * w2_k,
-            mask=w_mask,
-            other=0.0,
-        )
-        update = tl.dot(u, w.to(u.dtype), update, input_precision="ieee")
+        if GROUPS > 1:
+            u = tl.load(u_rows + r + ranks[None, :], mask=u_mask, other=0.0)
+            w = tl.load(
+                w1_ptr + ranks[:, None] * w1_r + columns[None, :] * w1_k, mask=w_mask, other=0.0
+            )
+            update = tl.dot(u, w.to(u.dtype), update, input_precision="ieee")
+        if GROUPS > 2:
+            u = tl.load(u_rows + 2 * r + ranks[None, :], mask=u_mask, other=0.0)
+            w = tl.load(
+                w2_ptr + ranks[:, None] * w2_r + columns[None, :] * w2_k, mask=w_mask, other=0.0
+            )
+            update = tl.dot(u, w.to(u.dtype), update, input_precision="ieee")
     if SCALED:
         update *= tl.load(scale_ptr + adapter).to(tl.float32)
     if BIASED:

@@ -53,22 +53,25 @@ def fused_kernel(
         x_places += BLOCK_K
         weight_places += BLOCK_K * weight_k
     wide = adapter.to(tl.int64)
-    ranks = tl.arange(0, BLOCK_R)
-    known = ranks < rank_of(ranks_ptr, adapter, r, MIXED)
-    u = tl.load(
-        u_ptr + (start + first) * u_m + local[:, None] * u_m + ranks[None, :],
-        mask=inside[:, None] & known[None, :],
-        other=0.0,
-    )
-    w = tl.load(
-        w_ptr + wide * w_n + ranks[:, None] * w_r + columns[None, :] * w_o,
-        mask=known[:, None] & left[None, :],
-        other=0.0,
-    )
+    known = rank_of(ranks_ptr, adapter, r, MIXED)
+    scale = 1.0
     if SCALED:
         scale = tl.load(scale_ptr + adapter).to(tl.float32)
-        u = (u.to(tl.float32) * scale).to(u.dtype)
-    total = tl.dot(u, w.to(u.dtype), total, input_precision="ieee")
+    for low in range(0, known, BLOCK_R):
+        ranks = low + tl.arange(0, BLOCK_R)
+        u = tl.load(
+            u_ptr + (start + first) * u_m + local[:, None] * u_m + ranks[None, :],
+            mask=inside[:, None] & (ranks[None, :] < known),
+            other=0.0,
+        )
+        w = tl.load(
+            w_ptr + wide * w_n + ranks[:, None] * w_r + columns[None, :] * w_o,
+            mask=(ranks[:, None] < known) & left[None, :],
+            other=0.0,
+        )
+        if SCALED:
+            u = (u.to(tl.float32) * scale).to(u.dtype)
+        total = tl.dot(u, w.to(u.dtype), total, input_precision="ieee")
     if BIASED:
         total += tl.load(bias_ptr + columns, mask=left, other=0.0).to(tl.float32)[None, :]
     places = y_ptr + (start + first) * y_m + local[:, None] * y_m + columns[None, :]
