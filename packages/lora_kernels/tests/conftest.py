@@ -47,10 +47,15 @@ def run(function, tensors, **options) -> dict[str, Tensor]:
     return {"y": y.detach(), **{name: leaves[name].grad for name in WANTED}}
 
 
-def sizes(tensors, expected) -> dict[str, Tensor]:
-    """What an error is measured against: the norm of the result; for the scaling, whose gradient
-    is a sum of many signs, the bound that Cauchy and Schwarz give for it."""
+def sizes(tensors, expected, reference, options) -> dict[str, Tensor]:
+    """What an error is measured against: the norm of the result; for y and x the norms of the
+    base's and the adapters' parts, which may cancel; for the scaling, whose gradient is a sum of
+    many signs, the bound that Cauchy and Schwarz give for it."""
     found = {name: value.norm() for name, value in expected.items()}
+    wide = {name: t.double() for name, t in tensors.items()}
+    base = run(reference, {**wide, "scaling": torch.zeros_like(wide["scaling"])}, **options)
+    for name in ("y", "x"):
+        found[name] = base[name].norm() + (expected[name] - base[name]).norm()
     y = expected["y"]
     dy = torch.linspace(-1, 3, y.numel(), dtype=torch.float64, device=y.device)
     A, B = tensors["lora_A"].double(), tensors["lora_B"].double()
@@ -62,7 +67,7 @@ def sizes(tensors, expected) -> dict[str, Tensor]:
 def assert_close(got, tensors, reference, tolerance, **options) -> None:
     """Each result within `tolerance` of the reference in float64."""
     expected = run(reference, {name: t.double() for name, t in tensors.items()}, **options)
-    of = sizes(tensors, expected)
+    of = sizes(tensors, expected, reference, options)
     for name, value in expected.items():
         assert got[name].shape == value.shape, name
         error = (got[name].double() - value).norm()
@@ -72,7 +77,7 @@ def assert_close(got, tensors, reference, tolerance, **options) -> None:
 def assert_as_close_as(got, rival, tensors, reference, factor, **options) -> None:
     """Each result's error at most `factor` times the rival's, against the reference in float64."""
     expected = run(reference, {name: t.double() for name, t in tensors.items()}, **options)
-    of = sizes(tensors, expected)
+    of = sizes(tensors, expected, reference, options)
     for name, value in expected.items():
         ours, theirs = ((r[name].double() - value).norm() / of[name] for r in (got, rival))
         # One result may be exact by luck: an eighth of a rounding step of float16 is allowed.
