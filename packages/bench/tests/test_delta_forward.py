@@ -18,7 +18,7 @@ TINY = DeltaForwardConfig("random:llama-tiny", "float32", n=3, p=2, t=5, r=4, re
 
 def test_all_rivals_agree_in_float32_and_are_timed() -> None:
     rows = delta_forward(TINY)["rows"]
-    assert set(rows) == {*RIVALS, "base_alone"}
+    assert set(rows) == {*RIVALS, "base_alone", "base_alone_short_attention"}
     assert all(row["relative_error"] < 1e-5 for name, row in rows.items() if name in RIVALS)
     assert all(0 < row["low_ms"] <= row["median_ms"] <= row["high_ms"] for row in rows.values())
 
@@ -40,7 +40,11 @@ def test_results_are_written_and_compared(tmp_path: Path) -> None:
     for file in files:
         delta_forward(replace(TINY, out=file))
     assert json.loads(files[0].read_text())["environment"]["seed"] == 0
-    assert set(compare(CompareConfig(*files))) == {*RIVALS, "base_alone"}
+    assert set(compare(CompareConfig(*files))) == {
+        *RIVALS,
+        "base_alone",
+        "base_alone_short_attention",
+    }
     delta_forward(replace(TINY, n=2, out=files[1]))
     with pytest.raises(RunError, match="config: expected"):
         compare(CompareConfig(*files))

@@ -74,6 +74,7 @@ def delta_forward(
         name: partial(rival, workload) for name, rival in rivals.items()
     }
     works["base_alone"] = workload.base_alone
+    works["base_alone_short_attention"] = workload.base_alone_short_attention
     peaks = {name: peak_mib(work) for name, work in works.items()}
     timings = interleaved(works, config.repeats)
     rows = rows_of(timings, peaks, errors, config.n * config.p * config.t, config.n)

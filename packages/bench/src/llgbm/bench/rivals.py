@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from llgbm.deltas.delta import DeltaSpec, compute_base_activation
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import graphed_delta
 from llgbm.deltas.probes import TokenizedProbes
+from llgbm.deltas.short_attention import short_attention
 from llgbm.deltas.spec import linear_modules
 from llgbm.deltas.weights import LoRAWeights
 
@@ -57,6 +58,7 @@ class Workload:
         self.weights = weights.map(lambda factor: factor.detach().requires_grad_())
         self.lora = FunctionalLoRA(model, weights.spec)
         self.linears = linear_modules(model, weights.spec)
+        self.attention = partial(short_attention, model, ids.shape[1])
         self._peft: Any = None
         self._graphed: Callable[[], Tensor] | None = None
 
@@ -74,16 +76,16 @@ class Workload:
         return states.detach(), list(torch.autograd.grad(scalar(states), self.factors()))
 
     def batched(self) -> Outcome:
-        """FunctionalLoRA: all adapters in one forward."""
+        """FunctionalLoRA: all adapters in one forward, attending as `compute_delta` does."""
         n = self.weights.n
-        with self.lora.applied(self.weights):
+        with self.lora.applied(self.weights, around=self.attention):
             states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
         return self.finish(states.view(n, len(self.ids), -1))
 
     def batched_checkpointed(self) -> Outcome:
         """The same, keeping only what enters each layer."""
         n = self.weights.n
-        with self.lora.applied(self.weights, checkpoint=True):
+        with self.lora.applied(self.weights, checkpoint=True, around=self.attention):
             states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
         return self.finish(states.view(n, len(self.ids), -1))
 
@@ -115,7 +117,8 @@ class Workload:
                 return add(output, inputs[0], A, B, scaling)
 
             handles.append(linear.register_forward_hook(hook))
-        states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
+        with self.attention():  # as `batched`, so that the layers alone make the difference
+            states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
         for handle in handles:
             handle.remove()
         return self.finish(states.view(n, len(self.ids), -1))
@@ -211,6 +214,11 @@ class Workload:
         states = output.last_hidden_state[:, -1].float()
         torch.autograd.grad(scalar(states), embedded)
         return states.detach().view(n, len(self.ids), -1), []
+
+    def base_alone_short_attention(self) -> Outcome:
+        """`base_alone` attending as `batched` does."""
+        with self.attention():
+            return self.base_alone()
 
     def _peft_model(self) -> Any:
         """A PEFT copy of the model: wrapping changes it in place, so the copy is wrapped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -14,6 +15,7 @@ from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.shared_prefix import prefix_run_once
+from llgbm.deltas.short_attention import short_attention
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.deltas.weights import LoRAWeights
@@ -83,8 +85,9 @@ def compute_base_activation(
         [hidden] float32, or [p, layers, hidden] for aggregation `per_probe`.
     """
     spec = spec or DeltaSpec()
-    with torch.no_grad():
-        pooled = _pooled(model, tokenized(model, probes), spec, n=1, copies=1)
+    tokens = tokenized(model, probes)
+    with torch.no_grad(), short_attention(model, tokens.input_ids.shape[1]):
+        pooled = _pooled(model, tokens, spec, n=1, copies=1)
     return _aggregate(pooled, spec)[0]
 
 
@@ -124,9 +127,10 @@ def compute_delta(
     activations = []
     for start in range(0, weights.n, in_one):
         part = weights.select(slice(start, start + in_one))
-        p = tokens.input_ids.shape[0]
+        p, t = tokens.input_ids.shape
+        attention = partial(short_attention, model, t)
         with (
-            lora.applied(part, checkpoint=checkpoint),
+            lora.applied(part, checkpoint=checkpoint, around=attention),
             prefix_run_once(model, weights.spec, part.n, p) as once,
         ):
             copies = 1 if once else part.n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import accumulate
 
 import torch
@@ -54,6 +54,7 @@ class FunctionalLoRA:
         scaling: Tensor | None = None,
         rows: Sequence[int] | None = None,
         checkpoint: bool = False,
+        around: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> Iterator[None]:
         """Within the block, every forward of the model runs with `weights`.
 
@@ -64,6 +65,7 @@ class FunctionalLoRA:
             checkpoint: keep only what enters each decoder layer, and run the layer again in the
                 backward: about a third more time for a fraction of the memory. The backward may
                 come after the block.
+            around: entered too, and again when a checkpointed layer runs a second time.
 
         Raises:
             ValueError: another spec, another length of `scaling` or `rows`, or a nested use.
@@ -93,8 +95,10 @@ class FunctionalLoRA:
             group = GroupForward(compute)
             patches |= {linear: group.forward_of(i) for i, linear in enumerate(linears)}
 
-        def patched() -> AbstractContextManager[None]:
-            return _patched(patches)
+        @contextmanager
+        def patched() -> Iterator[None]:
+            with around(), _patched(patches):
+                yield
 
         with patched(), checkpointed(self._layers if checkpoint else (), patched):
             yield
