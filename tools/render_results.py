@@ -45,11 +45,9 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     for key, cosines in results["delta_cosine"].items():
         for generator, value in cosines.items():
             lines.append(f"| delta cosine, {key}, {generator} | {value:.4f} |")
-    note = ROOT / "docs" / "results" / f"{name}.note.md"
-    if note.exists():
-        lines += ["", note.read_text(encoding="utf-8").strip()]
+    lines += ["", *_note(ROOT / "docs" / "results" / f"{name}.note.md")]
     seconds = ", ".join(f"{k} {v:.0f} s" for k, v in results["seconds"].items())
-    return [*lines, "", f"Wall clock: {seconds}.", ""]
+    return [*lines, f"Wall clock: {seconds}.", ""]
 
 
 def benchmark(name: str, results: dict[str, Any]) -> list[str]:
@@ -75,7 +73,12 @@ def benchmark(name: str, results: dict[str, Any]) -> list[str]:
             f"| {rival} | {row['median_ms']:.0f} | {row['low_ms']:.0f} to {row['high_ms']:.0f} "
             f"| {row['tokens_per_s']:.0f} | {row['times_base']:.2f} | {row['peak_mib']:.0f} |"
         )
-    return [*lines, ""]
+    return [*lines, "", *_note(BENCHES / f"{name}.note.md")]
+
+
+def _note(path: Path) -> list[str]:
+    """What a reader must know beside the numbers, where there is something."""
+    return [path.read_text(encoding="utf-8").strip(), ""] if path.exists() else []
 
 
 def _cases(cases: list[dict[str, Any]]) -> list[str]:

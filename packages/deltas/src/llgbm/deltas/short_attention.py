@@ -15,8 +15,8 @@ from torch import nn
 
 from llgbm.deltas.spec import device_of
 
-# Tokens up to which plain products were faster on two CPU cores, forward and backward of nine
-# heads: 5 ms against 30 at 40 tokens, 19 against 39 at 64, 36 against 33 at 96.
+# Tokens up to which plain products were faster on two CPU cores, forward and backward; at 96 they
+# no longer were. `llgbm-bench delta-forward --t T` shows the base with either.
 SHORT = 64
 
 

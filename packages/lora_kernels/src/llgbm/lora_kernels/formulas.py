@@ -158,6 +158,7 @@ def backward(
 
 
 def wide(x: Tensor) -> torch.dtype:
+    """Dtype that gradients of factors are computed in: float32, or float64 for float64."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
