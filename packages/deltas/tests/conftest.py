@@ -10,11 +10,17 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from llgbm.deltas.spec import LoRASpec
@@ -50,6 +56,9 @@ def make_tiny_model() -> Callable:
         config_type, model_type = {
             "llama": (LlamaConfig, LlamaForCausalLM),
             "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+            "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+            "mistral": (MistralConfig, MistralForCausalLM),
+            "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
         }[kind]
         torch.manual_seed(seed)
         model = model_type(config_type(**SIZES)).eval().requires_grad_(False)

@@ -5,6 +5,7 @@ import torch
 
 from llgbm.deltas import short_attention as module
 from llgbm.deltas.delta import compute_base_activation, compute_delta
+from llgbm.deltas.plain_attention import NAME
 from llgbm.deltas.probes import TokenizedProbes
 from llgbm.deltas.short_attention import SHORT, short_attention
 from llgbm.deltas.weights import LoRAWeights
@@ -13,7 +14,7 @@ IDS = torch.randint(0, 256, (4, 7), generator=torch.Generator().manual_seed(1))
 PROBES = TokenizedProbes(IDS, torch.tensor([7, 5, 7, 3]), "test")
 
 
-@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gemma3"])
 def test_deltas_and_gradients_equal_those_of_flash_attention(
     kind, make_tiny_model, make_weights, monkeypatch
 ) -> None:
@@ -42,7 +43,7 @@ def test_long_sequences_and_other_implementations_are_left_alone(make_tiny_model
     model = make_tiny_model()
     config = model.config
     with short_attention(model, SHORT):
-        assert config._attn_implementation == "eager"
+        assert config._attn_implementation == NAME
     assert config._attn_implementation == "sdpa"
     with short_attention(model, SHORT + 1):
         assert config._attn_implementation == "sdpa"
@@ -51,3 +52,9 @@ def test_long_sequences_and_other_implementations_are_left_alone(make_tiny_model
     assert config._attn_implementation == "sdpa"
     compute_base_activation(model, PROBES)
     assert config._attn_implementation == "sdpa"
+
+
+def test_models_with_more_in_their_attention_run_their_own_products(make_tiny_model) -> None:
+    model = make_tiny_model(kind="gemma3")
+    with short_attention(model, SHORT):
+        assert model.config._attn_implementation == "eager"

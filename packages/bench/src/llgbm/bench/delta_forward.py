@@ -14,9 +14,10 @@ from llgbm.bench.errors import GateError
 from llgbm.bench.memory import peak_mib
 from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of, rows_of
-from llgbm.bench.rivals import Outcome, Workload, rivals_here
+from llgbm.bench.rivals import Outcome, Workload, in_short_attention, rivals_here
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.short_attention import attends_shortly
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
 
@@ -66,15 +67,17 @@ def delta_forward(
     Raises:
         GateError: a rival's states or gradients are off.
     """
-    rivals = rivals_here() if rivals is None else rivals
+    rivals = dict(rivals_here() if rivals is None else rivals)
+    bases = {"base_alone": Workload.base_alone}
     model = bench_model(config.model, config.dtype, config.seed)
     workload = make_workload(model, config)
+    if attends_shortly(model, config.t):
+        rivals |= in_short_attention(rivals)
+        bases |= in_short_attention(bases)
     errors = check(workload, rivals)
     works: dict[str, Callable[[], object]] = {
-        name: partial(rival, workload) for name, rival in rivals.items()
+        name: partial(work, workload) for name, work in {**rivals, **bases}.items()
     }
-    works["base_alone"] = workload.base_alone
-    works["base_alone_short_attention"] = workload.base_alone_short_attention
     peaks = {name: peak_mib(work) for name, work in works.items()}
     timings = interleaved(works, config.repeats)
     rows = rows_of(timings, peaks, errors, config.n * config.p * config.t, config.n)
@@ -139,11 +142,11 @@ def table(results: Mapping[str, Any]) -> str:
     )
     lines = [
         head,
-        f"{'':<22}{'ms':>10}{'20%':>10}{'80%':>10}{'tokens/s':>10}{'x base':>8}{'MiB':>9}",
+        f"{'':<34}{'ms':>10}{'20%':>10}{'80%':>10}{'tokens/s':>10}{'x base':>8}{'MiB':>9}",
     ]
     for name, row in results["rows"].items():
         lines.append(
-            f"{name:<22}{row['median_ms']:>10.1f}{row['low_ms']:>10.1f}{row['high_ms']:>10.1f}"
+            f"{name:<34}{row['median_ms']:>10.1f}{row['low_ms']:>10.1f}{row['high_ms']:>10.1f}"
             f"{row['tokens_per_s']:>10.0f}{row['times_base']:>8.2f}{row['peak_mib']:>9.0f}"
         )
     return "\n".join(lines)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import cache, partial
 from typing import Any
 
@@ -117,8 +118,7 @@ class Workload:
                 return add(output, inputs[0], A, B, scaling)
 
             handles.append(linear.register_forward_hook(hook))
-        with self.attention():  # as `batched`, so that the layers alone make the difference
-            states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
+        states = self.last(self.model.get_decoder(), self.ids.repeat(n, 1))
         for handle in handles:
             handle.remove()
         return self.finish(states.view(n, len(self.ids), -1))
@@ -215,16 +215,9 @@ class Workload:
         torch.autograd.grad(scalar(states), embedded)
         return states.detach().view(n, len(self.ids), -1), []
 
-    def base_alone_short_attention(self) -> Outcome:
-        """`base_alone` attending as `batched` does."""
-        with self.attention():
-            return self.base_alone()
-
     def _peft_model(self) -> Any:
         """A PEFT copy of the model: wrapping changes it in place, so the copy is wrapped."""
         if self._peft is None:
-            import copy
-
             from peft import LoraConfig, get_peft_model
 
             spec = self.weights.spec
@@ -234,7 +227,9 @@ class Workload:
                 target_modules=list(spec.paths),
                 lora_dropout=0.0,
             )
-            self._peft = get_peft_model(copy.deepcopy(self.model), config).eval()
+            # One config for both: what changes the attention of one changes that of the other.
+            shared = {id(self.model.config): self.model.config}
+            self._peft = get_peft_model(deepcopy(self.model, shared), config).eval()
         return self._peft
 
 
@@ -253,6 +248,25 @@ CUDA_RIVALS: dict[str, Callable[[Workload], Outcome]] = {
     "compiled_baddbmm": Workload.compiled_baddbmm,
     "compiled_bmm": Workload.compiled_bmm,
 }
+
+# Those that attend as `compute_delta` does by themselves.
+OURS = frozenset({"batched", "batched_checkpointed", "batched_graphed"})
+
+
+def in_short_attention(
+    rivals: Mapping[str, Callable[[Workload], Outcome]],
+) -> dict[str, Callable[[Workload], Outcome]]:
+    """The rivals that are not `OURS` as `NAME_short_attention`: attending as ours do."""
+
+    def short(rival: Callable[[Workload], Outcome], workload: Workload) -> Outcome:
+        with workload.attention():
+            return rival(workload)
+
+    return {
+        f"{name}_short_attention": partial(short, rival)
+        for name, rival in rivals.items()
+        if name not in OURS
+    }
 
 
 def rivals_here() -> dict[str, Callable[[Workload], Outcome]]:

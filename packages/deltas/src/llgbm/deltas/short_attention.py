@@ -2,7 +2,7 @@
 
 torch's flash attention on the CPU spends most of a short sequence's backward in overhead: at 40
 tokens it is the largest part of a small model's step. Plain products cost a t x t matrix a head,
-which is nothing there. The softmax is in float32, as flash attention's is.
+which is nothing there.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from typing import Any
 
 from torch import nn
 
+from llgbm.deltas.plain_attention import register_plain_attention
 from llgbm.deltas.spec import device_of
 
 # Tokens up to which plain products were faster on two CPU cores, forward and backward; at 96 they
-# no longer were. `llgbm-bench delta-forward --t T` shows the base with either.
+# no longer were. `llgbm-bench delta-forward --t T` shows every way with either.
 SHORT = 64
+
+# Models whose attention is softmax(scaling q k^T + mask) v and nothing else (no soft cap of the
+# scores, no sinks). Others attend by their own plain products, which keep more for the backward.
+PLAIN_MODELS = frozenset({"llama", "mistral", "qwen2", "qwen3"})
 
 
 @contextmanager
@@ -33,11 +38,19 @@ def short_attention(model: nn.Module, tokens: int) -> Iterator[None]:
     """
     config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
     before = config._attn_implementation
-    if device_of(model).type != "cpu" or tokens > SHORT or before != "sdpa":
+    if not attends_shortly(model, tokens):
         yield
         return
-    config._attn_implementation = "eager"
+    plain = config.model_type in PLAIN_MODELS and not model.training
+    config._attn_implementation = register_plain_attention() if plain else "eager"
     try:
         yield
     finally:
         config._attn_implementation = before
+
+
+def attends_shortly(model: nn.Module, tokens: int) -> bool:
+    """Whether `short_attention` changes anything for sequences of so many tokens."""
+    config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    on_cpu = device_of(model).type == "cpu"
+    return on_cpu and tokens <= SHORT and config._attn_implementation == "sdpa"

@@ -112,8 +112,8 @@ def _dispatched(
             yield (
                 "expand",
                 tiles,
-                {**off, **more, "MIXED": False, "BIASED": False, "ACCUMULATE": False},
-                {**on, **more, "MIXED": True, "BIASED": True, "ACCUMULATE": True},
+                {**off, **more, "MIXED": False, "BIASED": False},
+                {**on, **more, "MIXED": True, "BIASED": True},
             )
         yield (
             "fused",

@@ -102,9 +102,8 @@ def expand(
     scaling: Tensor | None,
     bias: Tensor | None,
     rows: Rows,
-    accumulate: bool = False,
 ) -> None:
-    """Write (or add) s u_g w_g + bias, summed over g, to y: u [M, G r], w_g [n, r, k], y [M, k].
+    """Write s u_g w_g + bias, summed over g, to y: u [M, G r], w_g [n, r, k], y [M, k].
 
     Raises:
         ValueError: rows of y that share memory, which programs would write at once.
@@ -129,7 +128,7 @@ def expand(
             rows.longest, k, r, row_tiles, column_tiles,
             u.stride(0), *w0.stride(), *w1.stride(), *w2.stride(), y.stride(0),
             GROUPS=groups, SCALED=scaling is not None, MIXED=rows.ranks is not None,
-            RAGGED=rows.offsets is not None, BIASED=bias is not None, ACCUMULATE=accumulate,
+            RAGGED=rows.offsets is not None, BIASED=bias is not None,
             BLOCK_M=tiles.block_m, BLOCK_K=tiles.block_k, BLOCK_R=tiles.block_r,
             num_warps=tiles.num_warps, num_stages=tiles.num_stages,
         )  # fmt: skip

@@ -15,10 +15,10 @@ def expand_kernel(
     m, k, r, row_tiles, column_tiles,
     u_m, w0_n, w0_r, w0_k, w1_n, w1_r, w1_k, w2_n, w2_r, w2_k, y_m,
     GROUPS: tl.constexpr, SCALED: tl.constexpr, MIXED: tl.constexpr, RAGGED: tl.constexpr,
-    BIASED: tl.constexpr, ACCUMULATE: tl.constexpr,
+    BIASED: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_R: tl.constexpr,
 ):  # fmt: skip
-    """y[row, k] (+)= bias[k] + scale[a] * sum over g, j of u[row, g * r + j] w_g[a, j, k].
+    """y[row, k] = bias[k] + scale[a] * sum over g, j of u[row, g * r + j] w_g[a, j, k].
 
     One program owns one tile of y.
     """
@@ -68,6 +68,4 @@ def expand_kernel(
         update += tl.load(bias_ptr + columns, mask=left, other=0.0).to(tl.float32)[None, :]
     places = y_ptr + (start + first) * y_m + local[:, None] * y_m + columns[None, :]
     mask = inside[:, None] & left[None, :]
-    if ACCUMULATE:
-        update += tl.load(places, mask=mask, other=0.0).to(tl.float32)
     tl.store(places, update.to(y_ptr.dtype.element_ty), mask=mask)
