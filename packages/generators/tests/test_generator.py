@@ -18,7 +18,7 @@ from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
 from llgbm.generators.delta_head import DeltaHeadConfig
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.generator_config import GeneratorConfig
-from llgbm.generators.losses import DeltaGuided, DeltaOnly
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, Step
 
 SIZES = {
     "condition": ConditionNetworkConfig(embedding_dim=24, hidden=32, heads=4, condition_dim=16),
@@ -87,7 +87,7 @@ def test_delta_guided_training_reaches_every_parameter(fitted):
     objective = DeltaGuided(every_n=1)
     for step in range(4):
         optimizer.zero_grad()
-        loss = objective(generator(conditions(4)), teachers, deltas, base_delta, step)
+        loss = objective(Step(step, generator(conditions(4)), teachers, deltas, base_delta))
         loss.total.backward()
         optimizer.step()
     for name, parameter in generator.named_parameters():
@@ -102,7 +102,7 @@ def test_behaviour_alone_reaches_every_parameter_that_writes_weights(fitted):
     losses = []
     for step in range(25):
         optimizer.zero_grad()
-        loss = DeltaOnly()(generator(conditions(4)), teachers, deltas, base_delta, step)
+        loss = DeltaOnly()(Step(step, generator(conditions(4)), teachers, deltas, base_delta))
         loss.total.backward()
         losses.append(float(loss.total.detach()))
         optimizer.step()

@@ -20,7 +20,7 @@ from llgbm.generators.cli import CONSOLE
 from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.generator import LoRAGenerator
-from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Step
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.config import TrainConfig
@@ -55,7 +55,8 @@ def test_the_computed_delta_reaches_every_generator_parameter_through_the_base(
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
     output = trainer.generator(conditions)
     batch = trainer.data.batch(0)
-    loss = objective(output, batch.weights, batch.deltas, Behaviour.of(base, probes, spec), 0)
+    behaviour = Behaviour.of(base, probes, spec)
+    loss = objective(Step(0, output, batch.weights, batch.deltas, behaviour))
     assert "computed" in loss.terms
     loss.total.backward()
     # Only a delta-guided objective trains the delta head.
@@ -100,6 +101,85 @@ def test_an_interrupted_training_goes_on_bitwise(run_copy, train_command, monkey
     first, second = (LoRAGenerator.load(folder).state_dict() for folder in (straight, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert read_metrics(straight / "metrics.jsonl") == read_metrics(resumed / "metrics.jsonl")
+
+
+def test_the_task_loss_and_the_kl_tether_train_through_the_base(run_copy, train_command) -> None:
+    arguments = train_command(run_copy, "more", "--sft-examples", "2")
+    more = ["--objective.lambda-sft", "0.5", "--objective.lambda-kl", "0.5"]
+    assert CONSOLE.run([*arguments, *more]) == 0
+    records = read_metrics(run_copy / "generators" / "more" / "metrics.jsonl")
+    train = [record for record in records if record["split"] == "train"]
+    assert all(record["sft"] > 0 for record in train)
+    # The base runs on the probes every other step.
+    assert ["kl" in record for record in train] == [True, False] * 3
+    assert all(record["kl"] >= 0 for record in train[::2])
+    first, second = (
+        LoRAGenerator.load(run_copy / "generators" / name).state_dict()
+        for name in ("generator", "more")
+    )
+    assert not torch.equal(first["decoder.gain_B.weight"], second["decoder.gain_B.weight"])
+
+
+def test_the_kl_tether_needs_deltas_from_which_next_tokens_follow(
+    run_copy, train_command, capsys
+) -> None:
+    arguments = train_command(run_copy, "mean", "--deltas.aggregation", "mean")
+    folder = run_copy / "checkpoints"
+    assert DELTAS.run(["compute", str(folder), "--deltas.aggregation", "mean", "--rebuild"]) == 0
+    assert CONSOLE.run([*arguments, "--objective.lambda-kl", "1"]) == 2
+    assert "expected layer -1, pooling last_token and aggregation per_probe" in (
+        capsys.readouterr().err
+    )
+
+
+def test_generators_are_chosen_by_the_validation_families(
+    tiny_run, tmp_path, teach_command, train_command
+) -> None:
+    run, files = tmp_path / "run", tiny_run[2]
+    teach = teach_command(run, tiny_run[1], files)
+    place = teach.index("--held-out")
+    teach[place] = "--validation"
+    assert CONSOLE.run(teach) == 0
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    assert CONSOLE.run(train_command(run, "generator")) == 0
+    folder = run / "generators" / "generator"
+    records = read_metrics(folder / "metrics.jsonl")
+    family = [r for r in records if r["split"] == "validation_family"]
+    assert [r["step"] for r in family] == [0, 3, 6]
+    finished = json.loads((folder / "finished.json").read_text())
+    best = max(r["delta_cosine"] for r in family[1:])
+    assert finished["best"] == pytest.approx(best, abs=1e-5)
+    trained = json.loads((folder / "training.json").read_text())
+    assert "validation" not in trained
+
+
+def test_two_processes_have_the_losses_of_one(run_copy, train_command) -> None:
+    import subprocess
+    import sys
+
+    launch = [
+        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "llgbm.generators",
+    ]  # fmt: skip
+    more = ["--sft-examples", "2"]
+    losses = ["--objective.lambda-sft", "0.5", "--objective.lambda-kl", "0.5"]
+    assert CONSOLE.run([*train_command(run_copy, "one", *more), *losses]) == 0
+    done = subprocess.run(
+        [sys.executable, *launch, *train_command(run_copy, "two", *more), *losses],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        read_metrics(run_copy / "generators" / name / "metrics.jsonl") for name in ("one", "two")
+    )
+    assert len(one) == len(two) == 9
+    for first, second in zip(one, two, strict=True):
+        assert first.keys() == second.keys()
+        for key in first.keys() - {"split"}:
+            # Six decimals are written; sums of another order and four AdamW steps lie between.
+            assert first[key] == pytest.approx(second[key], rel=2e-4, abs=2e-5), key
 
 
 def test_checkpointed_training_gives_the_same_bits(run_copy, train_command) -> None:

@@ -30,7 +30,9 @@ def make_task(name: str, length: int) -> Task:
 
 def shards_of_unequal_lengths():
     return [
-        s for n, l in (("x", 3), ("longer", 40)) for s in make_shards(make_task(n, l), 2, False, 0)
+        s
+        for n, l in (("x", 3), ("longer", 40))
+        for s in make_shards(make_task(n, l), 2, "train", 0)
     ]
 
 
@@ -135,14 +137,14 @@ def test_a_resumed_state_goes_on_bitwise(make_tiny_model, tokenizer) -> None:
 
 
 def test_shards_share_no_example_and_batches_visit_all_before_any_twice() -> None:
-    first, second = make_shards(make_task("x", 3), 2, False, 0)
+    first, second = make_shards(make_task("x", 3), 2, "train", 0)
     assert not set(first.examples) & set(second.examples)
     assert len(first.examples) + len(second.examples) == 24
     seen = [e for step in range(3) for e in first.batch(step, 4, seed=0)]
     assert set(seen) == set(first.examples)
     assert first.batch(5, 4, 0) == first.batch(5, 4, 0)
     with pytest.raises(TaskError, match="at least 30"):
-        make_shards(make_task("x", 3), 30, False, 0)
+        make_shards(make_task("x", 3), 30, "train", 0)
 
 
 def test_the_learning_rate_warms_up_and_falls() -> None:
@@ -206,17 +208,21 @@ def test_a_damaged_manifest_is_named(tmp_path) -> None:
     file = tmp_path / "manifest.json"
     with pytest.raises(RunError, match="run `llgbm teach` first"):
         Manifest.read(file)
-    file.write_text('{"format": 1, "adapters": [{"id": "x"}]}')
+    file.write_text('{"format": 2, "adapters": [{"id": "x"}]}')
     with pytest.raises(RunError, match="adapters: expected entries with"):
         Manifest.read(file)
     file.write_text('{"format": 9}')
-    with pytest.raises(RunError, match="format: expected 1, got 9"):
+    with pytest.raises(RunError, match="format: expected 2, got 9"):
         Manifest.read(file)
 
 
 def test_a_family_on_both_sides_is_refused(tmp_path) -> None:
-    with pytest.raises(RunError, match="on both sides"):
+    with pytest.raises(RunError, match="'arc' in train and test"):
         collect_shards(TeachConfig(tmp_path, ("arc_easy",), ("arc_challenge",)))
+    with pytest.raises(RunError, match="'arc' in train and validation"):
+        collect_shards(TeachConfig(tmp_path, ("arc_easy",), (), ("arc_challenge",)))
+    with pytest.raises(SettingError, match="validation: expected tasks that are not held out"):
+        TeachConfig(tmp_path, ("sciq",), ("csqa",), ("csqa",))
     with pytest.raises(SettingError, match="tasks: expected at least one"):
         TeachConfig(tmp_path, ())
     with pytest.raises(SettingError, match="held_out: expected tasks not among"):

@@ -137,7 +137,7 @@ def test_losses_are_zero_for_a_copy_and_small_near_one_in_float32(tiny_spec, mak
     assert loss(teacher, teacher) == 0
     near = teacher.map(lambda factor: factor * (1 + 1e-4))
     # A relative error of 1e-4 in each factor: 1e-8 or 4e-8 squared, with its digits intact.
-    expected = 1e-8 if loss.name == "weight" else 4e-8
+    expected = 1e-8 if loss.name == "factors" else 4e-8
     assert float(loss(near, teacher)) == pytest.approx(expected, rel=1e-2)
 
 

@@ -37,12 +37,14 @@ class TeacherBatch:
 
     Attributes:
         indices: teacher of each item.
+        positions: place of each item among those of all steps; seeds what is drawn for it alone.
         weights: its factors, n = b.
         conditions: b conditions.
         deltas: [b, ...] float32.
     """
 
     indices: tuple[int, ...]
+    positions: tuple[int, ...]
     weights: LoRAWeights
     conditions: tuple[Condition, ...]
     deltas: Tensor
@@ -144,7 +146,7 @@ class TeacherDataset:
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> TeacherBatch:
         """Return the items of one step that belong to process `rank`."""
-        indices, conditions = [], []
+        indices, positions, conditions = [], [], []
         for item in range(rank, self.batch_size, world_size):
             position = step * self.batch_size + item
             epoch, place = divmod(position, len(self))
@@ -155,9 +157,11 @@ class TeacherDataset:
             kind = rng.choices(list(kinds), list(kinds.values()))[0]
             size = rng.randint(*self.condition_texts)
             indices.append(order[place])
+            positions.append(position)
             conditions.append(draw_condition(self.prompts[order[place]], kind, size, rng))
         return TeacherBatch(
             tuple(indices),
+            tuple(positions),
             self.weights.select(indices),
             tuple(conditions),
             self.deltas[torch.tensor(indices)],

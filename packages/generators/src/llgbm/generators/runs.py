@@ -29,6 +29,10 @@ class RunFolder:
         """Delta cache of the teachers."""
         return self.checkpoints / "deltas"
 
+    def delta_cache(self, name: str = "") -> Path:
+        """A delta cache of the teachers: the one of the main job, or another by name."""
+        return self.deltas if not name else self.checkpoints / f"deltas-{name}"
+
     @property
     def embeddings(self) -> Path:
         """Text embedding cache."""

@@ -11,9 +11,10 @@ from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.teachers.shards import Split
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour, delta_cosine
-from llgbm.generators.training.inputs import collect_inputs
+from llgbm.generators.training.inputs import ValidationSet, collect_inputs
 from llgbm.generators.training.probes import trained_probes
 
 
@@ -31,22 +32,39 @@ def delta_cosines(
         held_out_probes: probes that training did not use.
 
     Returns:
-        `validation` (the training probes) and `held_out_probes` -> generator name -> cosine.
+        `validation` (the training probes) and `held_out_probes` -> generator name -> cosine;
+        `validation_family` and `validation_family_held_out_probes` beside them, where the run
+        has validation families.
     """
     device = device_of(model)
-    found: dict[str, dict[str, float]] = {"validation": {}, "held_out_probes": {}}
+    found: dict[str, dict[str, float]] = {}
     for name in run.generators:
         generator = LoRAGenerator.load(run.generator(name)).eval()
         probes, spec = trained_probes(generator)
         texts = int(generator.metadata["training"]["condition_texts"][1])
-        inputs = collect_inputs(run, named_probes(probes), spec, texts)
+        settings = generator.metadata["training"]
+        cache = str(settings.get("delta_cache", ""))
+        inputs = collect_inputs(run, named_probes(probes), spec, texts, cache)
         encoder = PretrainedTextEncoder(generator.config.text_encoder)
-        batch = embed_conditions(inputs.validation, encoder, EmbeddingCache(run.embeddings))
-        weights = generator.write(batch).to(device)
-        teachers = inputs.weights.to(device)
-        for key, probe_name in (("validation", probes), ("held_out_probes", held_out_probes)):
-            behaviour = Behaviour.of(model, named_probes(probe_name), spec)
-            by_teacher = behaviour(teachers)
-            target = torch.stack([by_teacher[list(g)].mean(0) for g in inputs.validation_groups])
-            found[key][name] = float(delta_cosine(behaviour(weights), target).mean())
+        parts: list[tuple[str, str, ValidationSet, Split]]
+        parts = [("validation", "held_out_probes", inputs.seen, "train")]
+        if inputs.families is not None:
+            own, other = "validation_family", "validation_family_held_out_probes"
+            parts.append((own, other, inputs.families, "validation"))
+        for own, other, part, split in parts:
+            batch = embed_conditions(part.conditions, encoder, EmbeddingCache(run.embeddings))
+            weights = generator.write(batch).to(device)
+            entries = manifest.of_split(split)
+            teachers = manifest.load(run.checkpoints, entries).to(device)
+            for key, probe_name in ((own, probes), (other, held_out_probes)):
+                behaviour = Behaviour.of(model, named_probes(probe_name), spec)
+                by_teacher = behaviour(teachers)
+                target = torch.stack(
+                    [
+                        by_teacher[[i for i, e in enumerate(entries) if e.task == task]].mean(0)
+                        for task in part.tasks
+                    ]
+                )
+                cosine = float(delta_cosine(behaviour(weights), target).mean())
+                found.setdefault(key, {})[name] = cosine
     return found

@@ -1,17 +1,15 @@
-"""Losses: named terms on weights and deltas, and the objectives that compose them."""
+"""Losses: named terms, and the objectives that compose them."""
 
 from llgbm.generators.losses.delta import DeltaCosineLoss, DeltaMSELoss, DeltaSumLoss
-from llgbm.generators.losses.objectives import (
-    DeltaGuided,
-    DeltaOnly,
-    LossBreakdown,
-    MultiTask,
-    Objective,
-    Ramp,
-)
+from llgbm.generators.losses.objectives import DeltaGuided, DeltaOnly, MultiTask, Objective
+from llgbm.generators.losses.schedules import Constant, CosineRise, Ramp
+from llgbm.generators.losses.step import Step
+from llgbm.generators.losses.terms import LossBreakdown, Weighted
 from llgbm.generators.losses.weights import DeltaWeightLoss, WeightLoss
 
 __all__ = [
+    "Constant",
+    "CosineRise",
     "DeltaCosineLoss",
     "DeltaGuided",
     "DeltaMSELoss",
@@ -22,5 +20,7 @@ __all__ = [
     "MultiTask",
     "Objective",
     "Ramp",
+    "Step",
     "WeightLoss",
+    "Weighted",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,6 +11,29 @@ from torch.nn import functional as F
 
 # A mean square below this counts as this: teachers that change nothing have nothing to divide by.
 SMALLEST_SQUARE = 1e-12
+
+
+class DeltaLoss(Protocol):
+    """A distance of deltas, such as DeltaMSELoss."""
+
+    def __call__(
+        self,
+        predicted: Tensor,
+        target: Tensor,
+        reference: Tensor | None = None,
+        whole: Tensor | None = None,
+    ) -> Tensor:
+        """Return a scalar.
+
+        Args:
+            predicted: [n, ...].
+            target: [n, ...], taken without gradient.
+            reference: [n, ...], deltas whose size is the unit; the target where None. A target
+                that starts at zero, such as a computed delta, needs the teachers here.
+            whole: [N, ...], teacher deltas of the whole step, where the n items are one process's
+                share of it.
+        """
+        ...
 
 
 def _check_shapes(predicted: Tensor, target: Tensor) -> None:
@@ -37,15 +61,16 @@ class DeltaMSELoss:
         return "delta_mse" if self.mean_square is None else f"delta_mse / {self.mean_square:g}"
 
     def __call__(
-        self, predicted: Tensor, target: Tensor, reference: Tensor | None = None
+        self,
+        predicted: Tensor,
+        target: Tensor,
+        reference: Tensor | None = None,
+        whole: Tensor | None = None,
     ) -> Tensor:
         """Return the relative squared error; 1 for a prediction of zero.
 
         Args:
-            predicted: [n, ...].
-            target: [n, ...], taken without gradient.
-            reference: deltas whose size is the unit; the target where None. A target that
-                starts at zero, such as a computed delta, needs the teachers here.
+            predicted, target, reference, whole: see DeltaLoss.
 
         Returns:
             Scalar.
@@ -57,7 +82,8 @@ class DeltaMSELoss:
         error = F.mse_loss(predicted, target.detach())
         if self.mean_square is not None:
             return error / max(self.mean_square, SMALLEST_SQUARE)
-        unit = (target if reference is None else reference).detach()
+        unit = (target if reference is None else reference) if whole is None else whole
+        unit = unit.detach()
         return error / unit.square().mean().clamp_min(SMALLEST_SQUARE)
 
 
@@ -79,14 +105,16 @@ class DeltaCosineLoss:
         return f"delta_cosine, floor {self.floor:g}"
 
     def __call__(
-        self, predicted: Tensor, target: Tensor, reference: Tensor | None = None
+        self,
+        predicted: Tensor,
+        target: Tensor,
+        reference: Tensor | None = None,
+        whole: Tensor | None = None,
     ) -> Tensor:
         """Return 1 - cosine, between 0 and 2; 1 for a prediction of zero.
 
         Args:
-            predicted: [n, ...].
-            target: [n, ...], taken without gradient.
-            reference: deltas whose size is the unit; the target where None.
+            predicted, target, reference, whole: see DeltaLoss; `whole` is not read.
 
         Returns:
             Scalar.
@@ -120,8 +148,12 @@ class DeltaSumLoss:
         return f"{DeltaMSELoss(self.mean_square).name} + {self.cosine_weight:g} delta_cosine"
 
     def __call__(
-        self, predicted: Tensor, target: Tensor, reference: Tensor | None = None
+        self,
+        predicted: Tensor,
+        target: Tensor,
+        reference: Tensor | None = None,
+        whole: Tensor | None = None,
     ) -> Tensor:
         """Return the weighted sum; see DeltaMSELoss and DeltaCosineLoss."""
-        squared = DeltaMSELoss(self.mean_square)(predicted, target, reference)
+        squared = DeltaMSELoss(self.mean_square)(predicted, target, reference, whole)
         return squared + self.cosine_weight * DeltaCosineLoss()(predicted, target, reference)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llgbm.generators.losses.objectives import DeltaGuided, Ramp
+from llgbm.generators.losses.objectives import DeltaGuided
+from llgbm.generators.losses.schedules import Ramp
 
 # A computed delta helps once the weights are nearly right and the learning rate is low; earlier
 # it disturbs more than it teaches (docs/log.md).
@@ -21,5 +22,5 @@ def recommended_objective(steps: int) -> DeltaGuided:
         lambda_computed=0.1,
         lambda_consistency=0.005,
         lambda_weight=1.0,
-        ramp=Ramp(round(DELTA_FROM * steps), steps // 20),
+        schedule=Ramp(min(round(DELTA_FROM * steps), steps - 1), steps // 20),
     )

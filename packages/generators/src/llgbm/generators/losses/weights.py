@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +17,28 @@ from llgbm.generators.module_groups import ModuleGroup, module_groups, stack_gro
 SMALLEST_SQUARE = 1e-12
 
 
+class WeightDistance(Protocol):
+    """A distance of weights, such as WeightLoss."""
+
+    @property
+    def name(self) -> str:
+        """What it compares."""
+        ...
+
+    def __call__(
+        self, generated: LoRAWeights, teacher: LoRAWeights, whole: LoRAWeights | None = None
+    ) -> Tensor:
+        """Return a scalar.
+
+        Args:
+            generated: n adapters.
+            teacher: n adapters of the same spec, without gradient.
+            whole: teachers of the whole step, where the n items are one process's share of it;
+                sizes are read off them.
+        """
+        ...
+
+
 def _check_pair(generated: LoRAWeights, teacher: LoRAWeights) -> None:
     if generated.spec != teacher.spec or generated.n != teacher.n:
         raise ValueError(
@@ -23,24 +47,29 @@ def _check_pair(generated: LoRAWeights, teacher: LoRAWeights) -> None:
         )
 
 
+@dataclass(frozen=True)
 class WeightLoss:
     """Squared error of A and of B, each over the teacher's squared norm, averaged over modules.
 
-    Errors and norms are summed over the batch before they are divided, so that a teacher whose
+    Errors and norms are averaged over the batch before they are divided, so that a teacher whose
     update of one module is close to nothing does not dominate. Dividing by the norm of A itself
     (and not of its deviation from a shared initialisation) weighs both factors by what they do
     to B A. Depends on the gauge: meant for teachers that share their A initialisation.
     Source: seed 002, L_weight.
     """
 
-    name = "weight"
+    @property
+    def name(self) -> str:
+        """What it compares."""
+        return "factors"
 
-    def __call__(self, generated: LoRAWeights, teacher: LoRAWeights) -> Tensor:
+    def __call__(
+        self, generated: LoRAWeights, teacher: LoRAWeights, whole: LoRAWeights | None = None
+    ) -> Tensor:
         """Return the mean relative squared error.
 
         Args:
-            generated: n adapters.
-            teacher: n adapters of the same spec, without gradient.
+            generated, teacher, whole: see WeightDistance.
 
         Returns:
             Scalar; 1 + (share of A) for adapters of zeros, 0 for a perfect copy.
@@ -51,17 +80,18 @@ class WeightLoss:
         _check_pair(generated, teacher)
         # Module by module: one module's factors stay in a core's cache, where stacking them all
         # would write and read the whole batch of adapters twice more.
-        errors, squares = [], []
+        sizes = teacher if whole is None else whole
+        errors, norms = [], []
         for path in teacher.spec.paths:
-            for ours, theirs in (
-                (generated.lora_A[path], teacher.lora_A[path]),
-                (generated.lora_B[path], teacher.lora_B[path]),
+            for ours, theirs, sized in (
+                (generated.lora_A[path], teacher.lora_A[path], sizes.lora_A[path]),
+                (generated.lora_B[path], teacher.lora_B[path], sizes.lora_B[path]),
             ):
                 target = theirs.detach().to(ours.dtype)
                 errors.append(F.mse_loss(ours, target, reduction="sum"))
-                squares.append(torch.linalg.vector_norm(target))
-        norms = torch.stack(squares).square().clamp_min(SMALLEST_SQUARE)
-        return (torch.stack(errors) / norms).mean()
+                norms.append(torch.linalg.vector_norm(sized.detach().to(ours.dtype)))
+        squares = torch.stack(norms).square().clamp_min(SMALLEST_SQUARE)
+        return (torch.stack(errors) / squares).mean() * (sizes.n / teacher.n)
 
 
 def gram_inner(first_A: Tensor, first_B: Tensor, second_A: Tensor, second_B: Tensor) -> Tensor:
@@ -136,21 +166,26 @@ def _in_spec_order(values: Sequence[Tensor], groups: Sequence[ModuleGroup]) -> T
     return joined[order.argsort().to(joined.device)].mT
 
 
+@dataclass(frozen=True)
 class DeltaWeightLoss:
     """Squared error of the update s B A over the teacher's, averaged over modules; gauge-free.
 
     Updates are compared by the Gram identity (`gram_inner`), never
-    formed. As in WeightLoss, the batch is summed first.
+    formed. As in WeightLoss, the batch is averaged first.
     """
 
-    name = "delta_w"
+    @property
+    def name(self) -> str:
+        """What it compares."""
+        return "updates"
 
-    def __call__(self, generated: LoRAWeights, teacher: LoRAWeights) -> Tensor:
+    def __call__(
+        self, generated: LoRAWeights, teacher: LoRAWeights, whole: LoRAWeights | None = None
+    ) -> Tensor:
         """Return the mean relative squared error of the updates.
 
         Args:
-            generated: n adapters.
-            teacher: n adapters of the same spec, without gradient.
+            generated, teacher, whole: see WeightDistance.
 
         Returns:
             Scalar; 1 for adapters that change nothing.
@@ -160,6 +195,7 @@ class DeltaWeightLoss:
         """
         _check_pair(generated, teacher)
         teacher = teacher.detach()
-        error = delta_w_squared_distance(generated, teacher).sum(0)
-        target = delta_w_inner(teacher, teacher).sum(0)
+        sizes = teacher if whole is None else whole.detach()
+        error = delta_w_squared_distance(generated, teacher).mean(0)
+        target = delta_w_inner(sizes, sizes).mean(0)
         return (error / target.clamp_min(SMALLEST_SQUARE)).mean()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import RunError, mismatch
@@ -13,8 +13,9 @@ from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.teachers.shards import Split
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,18 @@ class TeacherEntry:
     id: str
     task: str
     family: str
-    held_out: bool
+    split: Split
     path: str
     fingerprint: str
     train_examples: int
     steps: int
     final_loss: float
     losses: tuple[float, ...]
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the generator must not see the family."""
+        return self.split != "train"
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,9 @@ class Manifest:
                 TeacherEntry(**{**entry, "losses": tuple(entry["losses"])})
                 for entry in content["adapters"]
             )
+            unknown = {entry.split for entry in entries} - set(get_args(Split))
+            if unknown:
+                raise TypeError(f"split {sorted(unknown)}")
             return cls(
                 content["base_model"], content["base_fingerprint"], content["settings"], entries
             )
@@ -77,9 +86,13 @@ class Manifest:
             expected = [f.name for f in fields(TeacherEntry)]
             raise RunError(mismatch(path, "adapters", f"entries with {expected}", error)) from error
 
+    def of_split(self, split: Split) -> list[TeacherEntry]:
+        """Entries of the families of a split."""
+        return [entry for entry in self.adapters if entry.split == split]
+
     def select(self, held_out: bool) -> list[TeacherEntry]:
-        """Entries of the held-out families, or of the others."""
-        return [entry for entry in self.adapters if entry.held_out == held_out]
+        """Entries of the test families, or of those trained on."""
+        return self.of_split("test" if held_out else "train")
 
     @property
     def tasks(self) -> list[str]:

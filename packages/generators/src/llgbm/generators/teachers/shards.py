@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from llgbm.deltas.errors import TaskError
 from llgbm.deltas.packing import TokenTree
 from llgbm.deltas.task import Example, Task
 from llgbm.deltas.tokenizers import cut_left
+
+# Whose families a teacher belongs to: those that generators are trained on, those that they are
+# chosen by, those that they are tested on.
+Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,14 @@ class Shard:
         id: adapter id, `<task>_<index>`.
         task: task name.
         family: task family; evaluation splits by it.
-        held_out: the family is kept from the generator's training.
+        split: that of the family.
         examples: at least one.
     """
 
     id: str
     task: str
     family: str
-    held_out: bool
+    split: Split
     examples: tuple[Example, ...]
 
     def batch(self, step: int, size: int, seed: int) -> list[Example]:
@@ -51,7 +55,7 @@ def _epoch_order(n: int, key: str) -> list[int]:
     return order
 
 
-def make_shards(task: Task, teachers: int, held_out: bool, seed: int) -> list[Shard]:
+def make_shards(task: Task, teachers: int, split: Split, seed: int) -> list[Shard]:
     """Deal the training examples of `task` out to `teachers` shards that share none.
 
     Raises:
@@ -69,7 +73,7 @@ def make_shards(task: Task, teachers: int, held_out: bool, seed: int) -> list[Sh
             f"{task.name}_{index:03d}",
             task.name,
             task.family,
-            held_out,
+            split,
             tuple(examples[index::teachers]),
         )
         for index in range(teachers)

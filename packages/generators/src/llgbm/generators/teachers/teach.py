@@ -23,7 +23,7 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
-from llgbm.generators.teachers.shards import Shard, make_shards
+from llgbm.generators.teachers.shards import Shard, Split, make_shards
 from llgbm.generators.tensor_state import read_tensors
 
 # Tokens of one forward and backward: bounds memory (about 1 MiB a token for 135 M parameters).
@@ -37,7 +37,9 @@ class TeachConfig:
     Args:
         run: run folder; a second call goes on where the first stopped.
         tasks: packaged names, JSON/JSONL files or hub data sets.
-        held_out: tasks whose whole family the generator must not see.
+        held_out: tasks whose whole family the generator must not see; results are told of them.
+        validation: tasks of further families that it must not see either; generators are chosen
+            by them.
         base_model: `smollm2-135m`, a local folder or a hub id.
         teachers_per_task: teachers of each task, on shards that share no example.
         examples_per_teacher: largest shard; 0 takes all.
@@ -54,6 +56,7 @@ class TeachConfig:
     run: Path
     tasks: tuple[str, ...]
     held_out: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
     base_model: str = "smollm2-135m"
     teachers_per_task: int = 2
     examples_per_teacher: int = 0
@@ -76,9 +79,22 @@ class TeachConfig:
         )
         if not self.tasks:
             raise SettingError("tasks: expected at least one that is not held out, got none")
-        twice = [name for name in self.tasks if name in self.held_out]
-        if twice:
-            raise SettingError(f"held_out: expected tasks not among the seen ones, got {twice}")
+        for name in ("held_out", "validation"):
+            twice = [task for task in getattr(self, name) if task in self.tasks]
+            if twice:
+                raise SettingError(f"{name}: expected tasks not among the seen ones, got {twice}")
+        both = sorted(set(self.held_out) & set(self.validation))
+        if both:
+            raise SettingError(f"validation: expected tasks that are not held out, got {both}")
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """Split of every task as it was given."""
+        return {
+            **dict.fromkeys(self.tasks, "train"),
+            **dict.fromkeys(self.validation, "validation"),
+            **dict.fromkeys(self.held_out, "test"),
+        }
 
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, as JSON; where it runs and how often it saves do not."""
@@ -95,19 +111,19 @@ def collect_shards(config: TeachConfig) -> list[Shard]:
         RunError: no tasks, a task twice, or a family both seen and held out.
     """
     shards: list[Shard] = []
-    families: dict[bool, set[str]] = {False: set(), True: set()}
-    for name in (*config.tasks, *config.held_out):
-        held_out = name in config.held_out
+    split_of_family: dict[str, Split] = {}
+    given = [*config.tasks, *config.validation, *config.held_out]
+    for name in given:
+        split = config.splits[name]
         task = load_task(name, seed=config.seed)
-        families[held_out].add(task.family)
-        made = make_shards(task, config.teachers_per_task, held_out, config.seed)
+        if split_of_family.setdefault(task.family, split) != split:
+            raise RunError(
+                f"tasks: expected each family in one of train, validation and test, got "
+                f"{task.family!r} in {split_of_family[task.family]} and {split}"
+            )
+        made = make_shards(task, config.teachers_per_task, split, config.seed)
         limit = config.examples_per_teacher or None
-        shards += [Shard(s.id, s.task, s.family, s.held_out, s.examples[:limit]) for s in made]
-    both = families[False] & families[True]
-    if both:
-        raise RunError(
-            f"held_out: expected families of their own, got {sorted(both)} on both sides"
-        )
+        shards += [Shard(s.id, s.task, s.family, s.split, s.examples[:limit]) for s in made]
     ids = [shard.id for shard in shards]
     if len(set(ids)) != len(ids):
         raise RunError(f"tasks: expected different names, got {sorted(config.tasks)}")
@@ -271,7 +287,7 @@ def _save(
                 shard.id,
                 shard.task,
                 shard.family,
-                shard.held_out,
+                shard.split,
                 path,
                 adapter_fingerprint(one),
                 len(shard.examples),

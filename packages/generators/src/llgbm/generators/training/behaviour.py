@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.weights import LoRAWeights
 
@@ -44,6 +47,30 @@ class Behaviour:
         return compute_delta(
             self.model, weights, self.probes, self.spec, self.base_activation, self.checkpoint
         )
+
+    def log_probabilities(self, deltas: Tensor) -> Tensor:
+        """Next-token log-probabilities after each probe of a base that has moved by `deltas`.
+
+        Args:
+            deltas: [n, p, layers, hidden] float32.
+
+        Returns:
+            [n, p, vocabulary] float32, differentiable in `deltas`.
+
+        Raises:
+            SettingError: the deltas do not hold the last layer's last token of each probe.
+        """
+        spec = self.spec
+        if -1 not in spec.layers or (spec.pooling, spec.aggregation) != ("last_token", "per_probe"):
+            raise SettingError(
+                "deltas: expected layer -1, pooling last_token and aggregation per_probe, from "
+                f"which next tokens follow, got {spec.layers}, {spec.pooling}, {spec.aggregation}"
+            )
+        layer = spec.layers.index(-1)
+        states = self.base_activation.to(deltas.device)[:, layer] + deltas[:, :, layer]
+        head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
+        logits = head(states.to(next(head.parameters()).dtype))
+        return torch.log_softmax(logits.float(), dim=-1)
 
 
 def delta_cosine(predicted: Tensor, target: Tensor) -> Tensor:

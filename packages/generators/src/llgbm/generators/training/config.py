@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError, check_name, require_at_least
 from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
-from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Ramp
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
 from llgbm.generators.losses.recommended import recommended_objective
 
 
@@ -44,9 +44,11 @@ class TrainConfig:
             their RMS.
         probes: `generic`, a domain (`math`, `code`, `commonsense`) or a text file.
         deltas: what is read off the hidden states; must be as in the delta cache.
+        delta_cache: name of the delta cache of the run; the main one where empty.
         encoder: frozen text encoder.
         validate_every: steps between validations; the best by delta cosine is kept.
         save_every: steps between states that a resumed run goes on from.
+        sft_examples: examples of each item in a step, where the objective has a task loss.
         checkpoint: run the base's layers again in the backward of a computed delta: a fraction of
             the memory for about a third more time, and the same bits.
         seed: of initialisation and data.
@@ -67,9 +69,11 @@ class TrainConfig:
     condition_noise: float = 0.1
     probes: str = "generic"
     deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    delta_cache: str = ""
     encoder: str = "minilm-l6"
     validate_every: int = 25
     save_every: int = 50
+    sft_examples: int = 4
     checkpoint: bool = False
     seed: int = 0
 
@@ -80,6 +84,7 @@ class TrainConfig:
             batch_size=self.batch_size,
             validate_every=self.validate_every,
             save_every=self.save_every,
+            sft_examples=self.sft_examples,
             condition_texts=min(self.condition_texts),
         )
         require_at_least(0, lr=self.lr, warmup_steps=self.warmup_steps)
@@ -88,6 +93,7 @@ class TrainConfig:
                 f"condition_texts: expected smallest and largest, got {self.condition_texts}"
             )
         check_name("name", self.name)
+        self.chosen_objective.check(self.steps)
 
     @property
     def chosen_objective(self) -> MultiTask | DeltaOnly | DeltaGuided:
@@ -104,10 +110,9 @@ class TrainConfig:
 
 
 def _described(part: Any) -> dict[str, Any]:
-    """A part's type and fields; a loss term stands by its name, a schedule by its fields."""
+    """A part's type and fields, and those of the parts within it."""
     values = {f.name: getattr(part, f.name) for f in fields(part)}
     plain = {
-        key: asdict(value) if isinstance(value, Ramp) else getattr(value, "name", value)
-        for key, value in values.items()
+        key: _described(value) if is_dataclass(value) else value for key, value in values.items()
     }
     return {"kind": type(part).__name__, **plain}

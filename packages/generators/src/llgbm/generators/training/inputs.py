@@ -23,17 +23,34 @@ from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 
 
 @dataclass(frozen=True)
+class ValidationSet:
+    """Conditions from prompts that no teacher saw, and what their adapters should be like.
+
+    Attributes:
+        tasks: v names.
+        conditions: one a task.
+        deltas: [v, ...] float32, mean delta of each task's teachers.
+        weights: first teacher of each task, n = v.
+    """
+
+    tasks: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+    deltas: Tensor
+    weights: LoRAWeights
+
+
+@dataclass(frozen=True)
 class TrainingInputs:
-    """Teachers of the seen families and how to validate on them.
+    """Teachers of the training families and how to validate on them and on others.
 
     Attributes:
         manifest: index of the run.
-        entries: the N teachers trained on, none of a held-out family.
+        entries: the N teachers trained on.
         weights: their factors.
         prompts: what their conditions are drawn from.
         deltas: [N, ...] float32.
-        validation: one condition a seen task, from prompts no teacher saw.
-        validation_groups: for each of them, the teachers of its task.
+        seen: validation on the tasks trained on.
+        families: validation on the validation families, where the run has some.
     """
 
     manifest: Manifest
@@ -41,22 +58,12 @@ class TrainingInputs:
     weights: LoRAWeights
     prompts: tuple[TeacherPrompts, ...]
     deltas: Tensor
-    validation: tuple[Condition, ...]
-    validation_groups: tuple[tuple[int, ...], ...]
-
-    @property
-    def validation_deltas(self) -> Tensor:
-        """Mean teacher delta of each validation condition's task."""
-        return torch.stack([self.deltas[list(group)].mean(0) for group in self.validation_groups])
-
-    @property
-    def validation_weights(self) -> LoRAWeights:
-        """First teacher of each validation condition's task, n = conditions."""
-        return self.weights.select([group[0] for group in self.validation_groups])
+    seen: ValidationSet
+    families: ValidationSet | None
 
 
 def collect_inputs(
-    run: RunFolder, probes: ProbeSet, spec: DeltaSpec, condition_texts: int
+    run: RunFolder, probes: ProbeSet, spec: DeltaSpec, condition_texts: int, cache_name: str = ""
 ) -> TrainingInputs:
     """Gather the training inputs of a run.
 
@@ -65,20 +72,21 @@ def collect_inputs(
         probes: the cache must hold deltas on these.
         spec: and of this kind.
         condition_texts: prompts in a validation condition.
+        cache_name: of the delta cache; see RunFolder.delta_cache.
 
     Raises:
         RunError: no teachers to train on.
         CacheError: no cache, another one, or one that lacks a teacher.
     """
     manifest = Manifest.read(run.manifest)
-    entries = manifest.select(held_out=False)
+    entries = manifest.of_split("train")
     if not entries:
         raise RunError(f"{run.manifest}: adapters: expected teachers that are not held out, got 0")
-    run.require(run.deltas / "manifest.json", f"llgbm-deltas compute {run.checkpoints}")
-    cache = DeltaCache.open(
-        run.deltas, manifest.base_fingerprint, probes, spec, manifest.base_model
-    )
+    folder = run.delta_cache(cache_name)
+    run.require(folder / "manifest.json", f"llgbm-deltas compute {run.checkpoints}")
+    cache = DeltaCache.open(folder, manifest.base_fingerprint, probes, spec, manifest.base_model)
     deltas = cache.load_all({entry.id: entry.fingerprint for entry in entries})
+    weights = manifest.load(run.checkpoints, entries)
     tasks = {name: load_run_task(manifest, name) for name in dict.fromkeys(e.task for e in entries)}
     prompts = tuple(
         TeacherPrompts(
@@ -86,26 +94,62 @@ def collect_inputs(
         )
         for e in entries
     )
-    conditions = [
-        Condition(tuple(x.query for x in task.validation[:condition_texts]), "prompts")
-        for task in tasks.values()
-    ]
-    groups = [tuple(i for i, entry in enumerate(entries) if entry.task == name) for name in tasks]
+    others = manifest.of_split("validation")
+    families = None
+    if others:
+        found = cache.load_all({entry.id: entry.fingerprint for entry in others})
+        loaded = manifest.load(run.checkpoints, others)
+        families = validation_set(manifest, others, loaded, found, condition_texts)
     return TrainingInputs(
         manifest,
         tuple(entries),
-        manifest.load(run.checkpoints, entries),
+        weights,
         prompts,
         deltas,
-        tuple(conditions),
-        tuple(groups),
+        validation_set(manifest, entries, weights, deltas, condition_texts),
+        families,
+    )
+
+
+def validation_set(
+    manifest: Manifest,
+    entries: Sequence[TeacherEntry],
+    weights: LoRAWeights,
+    deltas: Tensor,
+    condition_texts: int,
+) -> ValidationSet:
+    """Make one condition a task from the task's validation prompts.
+
+    Args:
+        manifest: of the run.
+        entries: N teachers.
+        weights: of these.
+        deltas: [N, ...] of these.
+        condition_texts: prompts in a condition.
+    """
+    names = tuple(dict.fromkeys(entry.task for entry in entries))
+    members = [[i for i, entry in enumerate(entries) if entry.task == name] for name in names]
+    queries = [
+        tuple(x.query for x in load_run_task(manifest, name).validation[:condition_texts])
+        for name in names
+    ]
+    return ValidationSet(
+        names,
+        tuple(Condition(texts, "prompts") for texts in queries),
+        torch.stack([deltas[group].mean(0) for group in members]),
+        weights.select([group[0] for group in members]),
     )
 
 
 def load_run_task(manifest: Manifest, name: str) -> Task:
     """Load a task of a run as its teachers saw it: by the name or file given to `llgbm teach`."""
     seed = int(manifest.settings["seed"])
-    given: Sequence[Any] = [*manifest.settings["tasks"], *manifest.settings["held_out"]]
+    settings = manifest.settings
+    given: Sequence[Any] = [
+        *settings["tasks"],
+        *settings.get("validation", ()),
+        *settings["held_out"],
+    ]
     for source in given:
         task = load_task(str(source), seed=seed)
         if task.name == name:

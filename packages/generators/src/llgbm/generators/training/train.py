@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.generators.conditions import ConditionBatch, embed_conditions
 from llgbm.generators.dataset import TeacherDataset
 from llgbm.generators.generator import GeneratorConfig, LoRAGenerator
-from llgbm.generators.losses import WeightLoss
+from llgbm.generators.losses import Step, WeightLoss
 from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.batched import TeacherOptim
 from llgbm.generators.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour, delta_cosine, delta_norm_ratio
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
 from llgbm.generators.training.metrics_log import MetricsLog
+from llgbm.generators.training.task_loss import TaskExamples
 
 SETTINGS, FINISHED = "training.json", "finished.json"
 
@@ -54,7 +58,11 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     folder = run.generator(config.name)
     _check_settings(folder / SETTINGS, config)
     inputs = collect_inputs(
-        run, named_probes(config.probes), config.deltas, config.condition_texts[1]
+        run,
+        named_probes(config.probes),
+        config.deltas,
+        config.condition_texts[1],
+        config.delta_cache,
     )
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
@@ -62,9 +70,10 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
         model, _ = load_base_model(inputs.manifest.base_model)
     trainer = Trainer(config, inputs, model, run)
     # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
-    write_json(folder / SETTINGS, config.settings())
+    if trainer.accelerator.is_main_process:
+        write_json(folder / SETTINGS, config.settings())
     trainer.fit()
-    print(f"{folder}: best delta cosine on validation {trainer.best:.3f}")
+    trainer.accelerator.print(f"{folder}: best delta cosine on validation {trainer.best:.3f}")
     return folder
 
 
@@ -97,6 +106,12 @@ class Trainer:
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device = self.accelerator.device
+        processes = self.accelerator.num_processes
+        if config.batch_size % processes:
+            raise RunError(
+                f"batch_size: expected a multiple of the {processes} processes, "
+                f"got {config.batch_size}"
+            )
         self.behaviour = Behaviour.of(
             model.to(self.device), named_probes(config.probes), config.deltas, config.checkpoint
         )
@@ -114,10 +129,24 @@ class Trainer:
             config.batch_size,
             config.seed,
         )
+        self.examples = TaskExamples(
+            model,
+            tokenizer_of(model),
+            inputs.prompts,
+            config.sft_examples,
+            TeacherOptim.max_tokens,
+            config.seed,
+        )
         self.encoder = PretrainedTextEncoder(config.encoder)
         self.embeddings = EmbeddingCache(run.embeddings)
         self.embeddings.encode(self.data.texts(), self.encoder)
-        self.validation = embed_conditions(inputs.validation, self.encoder, self.embeddings)
+        self.validation = {"validation": inputs.seen}
+        if inputs.families is not None:
+            self.validation["validation_family"] = inputs.families
+        self.validation_conditions = {
+            name: embed_conditions(part.conditions, self.encoder, self.embeddings)
+            for name, part in self.validation.items()
+        }
         self.generator = self._new_generator()
         self.optimizer = torch.optim.AdamW(
             self.generator.parameters(), lr=config.lr, weight_decay=config.weight_decay
@@ -187,58 +216,76 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         conditions = embed_conditions(batch.conditions, self.encoder, self.embeddings)
-        output = self.prepared(self._noisy(conditions).to(self.device))
+        noisy = self._noisy(conditions, batch.positions)
+        output = self.prepared(noisy.to(self.device))
+        shared = self.accelerator.num_processes > 1
+        whole = self.data.batch(self.step) if shared else None
         loss = self.objective(
-            output,
-            batch.weights.to(self.device),
-            batch.deltas.to(self.device),
-            self.behaviour,
-            self.step,
+            Step(
+                self.step,
+                output,
+                batch.weights.to(self.device),
+                batch.deltas.to(self.device),
+                self.behaviour,
+                lambda weights: self.examples.loss(weights, batch),
+                None if whole is None else whole.weights.to(self.device),
+                None if whole is None else whole.deltas.to(self.device),
+            )
         )
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss.total)
         self.accelerator.clip_grad_norm_(self.prepared.parameters(), config.clip_norm)
         self.optimizer.step()
         self.step += 1
-        total = self.accelerator.reduce(loss.total.detach(), "mean")
-        terms = {name: round(float(term.detach()), 6) for name, term in loss.terms.items()}
-        return {"step": self.step, "split": "train", "loss": round(float(total), 6), **terms}
+        named = {"loss": loss.total.detach(), **loss.terms}
+        means = self.accelerator.reduce(torch.stack(list(named.values())), "mean").tolist()
+        rounded = {name: round(value, 6) for name, value in zip(named, means, strict=True)}
+        return {"step": self.step, "split": "train", **rounded}
 
-    def _noisy(self, conditions: ConditionBatch) -> ConditionBatch:
-        """Add seeded noise to the embeddings: few teachers, so few texts to tell them apart by."""
+    def _noisy(self, conditions: ConditionBatch, positions: Sequence[int]) -> ConditionBatch:
+        """Add noise to the embeddings: few teachers, so few texts to tell them apart by.
+
+        Each item's is seeded by its position, so that it does not depend on its company.
+        """
         share = self.config.condition_noise
         if not share:
             return conditions
-        key = (self.config.seed * 1_000_003 + self.step) * 4096 + self.accelerator.process_index
-        noise = torch.randn(
-            conditions.embeddings.shape, generator=torch.Generator().manual_seed(key)
-        )
-        size = (
-            conditions.embeddings.norm(dim=-1, keepdim=True)
-            / conditions.embeddings.shape[-1] ** 0.5
-        )
-        return ConditionBatch(conditions.embeddings + share * size * noise, conditions.mask)
+        embeddings = conditions.embeddings
+        noise = torch.zeros_like(embeddings)
+        for row, mask, position in zip(noise, conditions.mask, positions, strict=True):
+            texts = int(mask.sum())
+            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position)
+            row[:texts] = torch.randn(texts, row.shape[1], generator=generator)
+        size = embeddings.norm(dim=-1, keepdim=True) / embeddings.shape[-1] ** 0.5
+        return ConditionBatch(embeddings + share * size * noise, conditions.mask)
 
     @torch.no_grad()
     def _validate(self, log: MetricsLog) -> None:
-        """Measure unseen conditions of the seen tasks; keep the best by computed delta cosine."""
+        """Measure unseen conditions; keep the best by computed delta cosine.
+
+        The best on the validation families where there are some: what is best on the tasks
+        trained on may be what remembers them best.
+        """
         if not self.accelerator.is_main_process:
             return
-        output = self.generator(self.validation.to(self.device))
-        teacher = self.inputs.validation_deltas.to(self.device)
-        computed = self.behaviour(output.weights)
-        cosine = float(delta_cosine(computed, teacher).mean())
-        weights = self.inputs.validation_weights.to(self.device)
-        log.write(
-            {
-                "step": self.step,
-                "split": "validation",
-                "delta_cosine": round(cosine, 6),
-                "delta_norm_ratio": round(float(delta_norm_ratio(computed, teacher).mean()), 6),
-                "head_cosine": round(float(delta_cosine(output.delta, teacher).mean()), 6),
-                "weight": round(float(WeightLoss()(output.weights, weights)), 6),
-            }
-        )
+        cosines = {}
+        for split, part in self.validation.items():
+            output = self.generator(self.validation_conditions[split].to(self.device))
+            teacher = part.deltas.to(self.device)
+            computed = self.behaviour(output.weights)
+            cosines[split] = float(delta_cosine(computed, teacher).mean())
+            weights = part.weights.to(self.device)
+            log.write(
+                {
+                    "step": self.step,
+                    "split": split,
+                    "delta_cosine": round(cosines[split], 6),
+                    "delta_norm_ratio": round(float(delta_norm_ratio(computed, teacher).mean()), 6),
+                    "head_cosine": round(float(delta_cosine(output.delta, teacher).mean()), 6),
+                    "weight": round(float(WeightLoss()(output.weights, weights)), 6),
+                }
+            )
+        cosine = cosines.get("validation_family", cosines["validation"])
         if self.step > 0 and cosine > self.best:
             self.best = cosine
             self.generator.save(self.folder)
