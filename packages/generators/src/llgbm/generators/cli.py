@@ -24,6 +24,18 @@ CONSOLE = Console(
         "generate": Subcommand(
             f"{_HERE}.generate", "GenerateConfig", "generate", "write an adapter from text"
         ),
+        "train-retriever": Subcommand(
+            f"{_HERE}.retriever.train",
+            "TrainRetrieverConfig",
+            "train_retriever",
+            "learn which delta a text asks for",
+        ),
+        "retrieve": Subcommand(
+            f"{_HERE}.retriever.retrieve",
+            "RetrieveTextConfig",
+            "retrieve_text",
+            "merge the teachers that a text asks for",
+        ),
         "evaluate": Subcommand(
             f"{_HERE}.evaluate", "EvaluateConfig", "evaluate", "score all arms on held-out data"
         ),

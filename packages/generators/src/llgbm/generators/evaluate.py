@@ -91,7 +91,7 @@ def evaluate(
         )
         for name in manifest.tasks
     ]
-    probes, spec = trained_probes(generator)
+    probes, spec = trained_probes(generator.metadata)
     cache = DeltaCache.open(
         run.deltas, manifest.base_fingerprint, named_probes(probes), spec, manifest.base_model
     )

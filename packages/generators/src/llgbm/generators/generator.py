@@ -8,13 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
-from llgbm.deltas.atomic import save_tensors, write_json
-from llgbm.deltas.errors import RunError, mismatch
-from llgbm.deltas.fingerprint import text_fingerprint
-from llgbm.deltas.json_files import read_json
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.condition_network import ConditionNetwork
@@ -26,12 +21,9 @@ from llgbm.generators.generator_config import (
     describe_generator,
     read_description,
 )
-from llgbm.generators.tensor_state import read_tensors
+from llgbm.generators.module_files import CONFIG, fill_module, read_module_config, write_module
 
-TENSORS, CONFIG = "generator.safetensors", "config.json"
-# Fingerprint of the description, in the header of the tensors: tells two halves of two
-# generators apart where a crash fell between the two files.
-HEADER_KEY = "llgbm_generator"
+TENSORS = "generator.safetensors"
 
 
 @dataclass(frozen=True)
@@ -123,12 +115,8 @@ class LoRAGenerator(nn.Module):
         """
         if metadata is not None:
             self.metadata = dict(metadata)
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
         description = describe_generator(self.config, self.spec, self.delta_shape)
-        state = {name: value.detach().cpu().contiguous() for name, value in self._state().items()}
-        save_tensors(folder / TENSORS, state, {HEADER_KEY: text_fingerprint(description)})
-        write_json(folder / CONFIG, {**description, "metadata": self.metadata})
+        write_module(self, Path(path), TENSORS, description, self.metadata)
 
     @classmethod
     def load(cls, path: Path | str) -> LoRAGenerator:
@@ -138,40 +126,10 @@ class LoRAGenerator(nn.Module):
             RunError: missing, damaged or half-written files, keys or shapes that do not fit,
                 NaN or Inf.
         """
-        file = Path(path) / CONFIG
-        if not file.exists():
-            raise RunError(f"{file}: not found: run `llgbm train` first")
-        content = read_json(file, RunError)
-        metadata = content.pop("metadata", {})
-        if not isinstance(metadata, dict):
-            raise RunError(mismatch(file, "metadata", "an object", type(metadata).__name__))
-        config, spec, delta_shape = read_description(content, file)
+        folder = Path(path)
+        content, metadata = read_module_config(folder, "llgbm train")
+        config, spec, delta_shape = read_description(content, folder / CONFIG)
         generator = cls(config, spec, delta_shape)
         generator.metadata = metadata
-        generator._fill(Path(path) / TENSORS, text_fingerprint(content))
+        fill_module(generator, folder / TENSORS, content)
         return generator
-
-    def _state(self) -> dict[str, Tensor]:
-        return dict(self.state_dict())
-
-    def _fill(self, file: Path, fingerprint: str) -> None:
-        """Take over the tensors of `file` after checking every one."""
-        tensors, state = read_tensors(file), self._state()
-        missing, extra = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
-        if missing or extra:
-            raise RunError(f"{file}: tensors: missing {missing[:3]}, extra {extra[:3]}")
-        for name, expected in state.items():
-            got = tensors[name]
-            if got.shape != expected.shape or got.dtype != expected.dtype:
-                wanted = f"{expected.dtype} {tuple(expected.shape)}"
-                raise RunError(mismatch(file, name, wanted, f"{got.dtype} {tuple(got.shape)}"))
-            if not torch.isfinite(got).all():
-                raise RunError(f"{file}: {name}: expected finite values, got NaN or Inf")
-        with safe_open(file, framework="pt") as opened:
-            header = (opened.metadata() or {}).get(HEADER_KEY)
-        if header != fingerprint:
-            raise RunError(
-                f"{file}: {HEADER_KEY}: expected {fingerprint[:12]} as in {CONFIG}, got "
-                f"{str(header)[:12]}: the two files belong to different generators"
-            )
-        self.load_state_dict(tensors)

@@ -42,6 +42,10 @@ class RunFolder:
         """Folder of one trained generator."""
         return self.root / "generators" / name
 
+    def retriever(self, name: str) -> Path:
+        """Folder of one trained predictor of deltas."""
+        return self.root / "retrievers" / name
+
     @property
     def generators(self) -> list[str]:
         """Names of the trained generators, sorted."""

@@ -40,7 +40,7 @@ def delta_cosines(
     found: dict[str, dict[str, float]] = {}
     for name in run.generators:
         generator = LoRAGenerator.load(run.generator(name)).eval()
-        probes, spec = trained_probes(generator)
+        probes, spec = trained_probes(generator.metadata)
         texts = int(generator.metadata["training"]["condition_texts"][1])
         settings = generator.metadata["training"]
         cache = str(settings.get("delta_cache", ""))

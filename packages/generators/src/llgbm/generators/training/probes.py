@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError
-from llgbm.generators.generator import LoRAGenerator
 
 
-def trained_probes(generator: LoRAGenerator) -> tuple[str, DeltaSpec]:
+def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
     """Return the name of the probes and the delta spec from a generator's metadata.
 
     Raises:
         RunError: the generator was not saved by `llgbm train`.
     """
     try:
-        settings = generator.metadata["training"]
+        settings = metadata["training"]
         deltas = settings["deltas"]
         spec = DeltaSpec(tuple(deltas["layers"]), deltas["pooling"], deltas["aggregation"])
         return str(settings["probes"]), spec

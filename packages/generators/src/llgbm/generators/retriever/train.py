@@ -1,0 +1,161 @@
+"""`llgbm train-retriever`: learn which delta a text asks for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import RunError, SettingError, check_name, mismatch, require_at_least
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.probe_names import named_probes
+from llgbm.generators.conditions import embed_conditions
+from llgbm.generators.dataset import TeacherDataset
+from llgbm.generators.losses import DeltaMSELoss
+from llgbm.generators.retriever.predictor import DeltaPredictor, DeltaPredictorConfig
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
+from llgbm.generators.training.behaviour import delta_cosine
+from llgbm.generators.training.config import ConditionShares
+from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
+
+
+@dataclass(frozen=True)
+class TrainRetrieverConfig:
+    """Train g(condition) -> delta on the teachers of a run; no base model is run.
+
+    Args:
+        run: run folder with teachers and a delta cache.
+        name: of the retriever.
+        steps: optimiser steps.
+        batch_size: conditions of a step.
+        lr: learning rate of AdamW, with a cosine down to a twentieth.
+        weight_decay: of AdamW.
+        conditions: kinds of training condition.
+        condition_texts: smallest and largest number of texts in a condition.
+        probes: of the delta cache.
+        deltas: of the delta cache.
+        delta_cache: name of the delta cache of the run; the main one where empty.
+        encoder: frozen text encoder.
+        validate_every: steps between validations; the best by delta cosine is kept.
+        seed: of initialisation and data.
+    """
+
+    run: Path
+    name: str = "retriever"
+    steps: int = 400
+    batch_size: int = 16
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    conditions: ConditionShares = field(default_factory=ConditionShares)
+    condition_texts: tuple[int, int] = (1, 8)
+    probes: str = "generic"
+    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    delta_cache: str = ""
+    encoder: str = "minilm-l6"
+    validate_every: int = 50
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            1, steps=self.steps, batch_size=self.batch_size, validate_every=self.validate_every
+        )
+        require_at_least(0, lr=self.lr, weight_decay=self.weight_decay)
+        if not 1 <= self.condition_texts[0] <= self.condition_texts[1]:
+            raise SettingError(
+                f"condition_texts: expected smallest and largest, got {self.condition_texts}"
+            )
+        check_name("name", self.name)
+
+
+def train_retriever(config: TrainRetrieverConfig) -> Path:
+    """Train a predictor of deltas; return its folder. A finished one is left as it is.
+
+    Raises:
+        RunError: parts of the run are missing, or the folder holds other settings.
+        CacheError: the delta cache is missing, another one, or incomplete.
+    """
+    run = RunFolder(config.run)
+    folder = run.retriever(config.name)
+    settings = json.loads(json.dumps(asdict(config) | {"run": ""}, default=str))
+    if (folder / "finished.json").exists():
+        saved = read_json(folder / "finished.json", RunError).get("settings")
+        if saved != settings:
+            raise RunError(
+                mismatch(folder, "settings", saved, settings)
+                + "; choose another name for other settings"
+            )
+        return folder
+    inputs = collect_inputs(
+        run,
+        named_probes(config.probes),
+        config.deltas,
+        config.condition_texts[1],
+        config.delta_cache,
+    )
+    best = _fit(config, run, folder, inputs, settings)
+    write_json(folder / "finished.json", {"settings": settings, "best": best})
+    print(f"{folder}: best delta cosine on validation {best:.3f}")
+    return folder
+
+
+def _fit(
+    config: TrainRetrieverConfig,
+    run: RunFolder,
+    folder: Path,
+    inputs: TrainingInputs,
+    settings: dict[str, object],
+) -> float:
+    """Run all steps; the best by validation is written. Returns its cosine."""
+    data = TeacherDataset(
+        inputs.weights,
+        inputs.prompts,
+        inputs.deltas,
+        asdict(config.conditions),  # type: ignore[arg-type]
+        config.condition_texts,
+        config.batch_size,
+        config.seed,
+    )
+    encoder, cache = PretrainedTextEncoder(config.encoder), EmbeddingCache(run.embeddings)
+    cache.encode(data.texts(), encoder)
+    chosen_by = inputs.families or inputs.seen
+    validation = embed_conditions(chosen_by.conditions, encoder, cache)
+    predictor = DeltaPredictor(
+        DeltaPredictorConfig(text_encoder=config.encoder),
+        tuple(inputs.deltas.shape[1:]),
+        config.seed,
+    )
+    predictor.fit_scales(inputs.deltas)
+    predictor.metadata = {
+        "base_model": inputs.manifest.base_model,
+        "base_fingerprint": inputs.manifest.base_fingerprint,
+        "training": settings,
+    }
+    optimizer = torch.optim.AdamW(
+        predictor.parameters(), lr=config.lr, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, config.steps, eta_min=config.lr / 20
+    )
+    # In units of deviations from the mean: the mean itself is given.
+    loss = DeltaMSELoss(mean_square=float(predictor.scale) ** 2)
+    best = -1.0
+    for step in tqdm(range(config.steps), desc=f"retriever {config.name}", mininterval=1.0):
+        batch = data.batch(step)
+        predicted = predictor(embed_conditions(batch.conditions, encoder, cache))
+        optimizer.zero_grad(set_to_none=True)
+        loss(predicted, batch.deltas).backward()
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+            with torch.no_grad():
+                cosine = float(delta_cosine(predictor(validation), chosen_by.deltas).mean())
+            if cosine > best:
+                best = cosine
+                predictor.save(folder)
+    return best
