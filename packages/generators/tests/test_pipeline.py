@@ -85,7 +85,7 @@ def test_the_metrics_hold_all_terms_and_the_best_step_is_kept(tiny_run) -> None:
 
 
 def test_an_interrupted_training_goes_on_bitwise(run_copy, train_command, monkeypatch) -> None:
-    step, calls = Trainer._train_step, []
+    step, calls = Trainer.train_step, []
 
     def interrupted(self):
         calls.append(1)
@@ -93,7 +93,7 @@ def test_an_interrupted_training_goes_on_bitwise(run_copy, train_command, monkey
             raise KeyboardInterrupt
         return step(self)
 
-    monkeypatch.setattr(Trainer, "_train_step", interrupted)
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
     assert CONSOLE.run(train_command(run_copy, "again")) == 130
     monkeypatch.undo()
     assert CONSOLE.run(train_command(run_copy, "again")) == 0

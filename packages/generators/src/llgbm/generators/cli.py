@@ -39,6 +39,12 @@ CONSOLE = Console(
         "evaluate": Subcommand(
             f"{_HERE}.evaluate", "EvaluateConfig", "evaluate", "score all arms on held-out data"
         ),
+        "experiment": Subcommand(
+            f"{_HERE}.experiments.run_ablations",
+            "AblationConfig",
+            "run_ablations",
+            "answer a question about the method, with intervals",
+        ),
         "report": Subcommand(
             f"{_HERE}.make_report", "ReportConfig", "make_report", "write a run's report.html"
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,8 @@ class Trainer:
         )
         self.step = 0
         self.best = -math.inf
+        # Of training steps alone, over interruptions; validation is not counted.
+        self.seconds = 0.0
 
     def _new_generator(self) -> LoRAGenerator:
         """Build the generator with seeded parameters and the teachers' scales."""
@@ -191,7 +194,9 @@ class Trainer:
             if self.step == 0:
                 self._validate(log)
             while self.step < config.steps:
-                record = self._train_step()
+                start = time.perf_counter()
+                record = self.train_step()
+                self.seconds += time.perf_counter() - start
                 if self.accelerator.is_main_process:
                     log.write(record)
                 bar.update()
@@ -204,11 +209,19 @@ class Trainer:
                     self._save_state()
         if self.accelerator.is_main_process:
             # The state is three times the generator's size, and nothing is left to go on with.
-            write_json(self.folder / FINISHED, {"steps": self.step, "best": self.best})
+            computed = sum(self.objective.runs_base(step) for step in range(self.step))
+            finished = {
+                "steps": self.step,
+                "best": self.best,
+                "seconds": round(self.seconds, 2),
+                "steps_that_ran_the_base": computed,
+            }
+            write_json(self.folder / FINISHED, finished)
             self._state_path().unlink(missing_ok=True)
         return self.folder
 
-    def _train_step(self) -> dict[str, Any]:
+    def train_step(self) -> dict[str, Any]:
+        """Take one optimiser step; return its record."""
         config = self.config
         batch = self.data.batch(
             self.step, self.accelerator.process_index, self.accelerator.num_processes
@@ -298,6 +311,7 @@ class Trainer:
             tensors = training_state(self.optimizer, list(self.generator.parameters()))
             tensors["step"] = torch.tensor(self.step)
             tensors["best"] = torch.tensor(self.best, dtype=torch.float64)
+            tensors["seconds"] = torch.tensor(self.seconds, dtype=torch.float64)
             save_tensors(self._state_path(), tensors)
         self.accelerator.wait_for_everyone()
 
@@ -308,3 +322,4 @@ class Trainer:
         tensors = read_tensors(path)
         load_training_state(tensors, self.optimizer, list(self.generator.parameters()))
         self.step, self.best = int(tensors["step"]), float(tensors["best"])
+        self.seconds = float(tensors.get("seconds", 0.0))

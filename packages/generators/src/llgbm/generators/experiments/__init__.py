@@ -1,0 +1,1 @@
+"""Experiments: what each choice of the method is worth, measured at three scales."""

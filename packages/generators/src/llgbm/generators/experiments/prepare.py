@@ -1,0 +1,80 @@
+"""The teachers and delta caches that experiments share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import nn
+
+from llgbm.deltas.compute import compute_cache
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.fingerprint import text_fingerprint
+from llgbm.deltas.probe_names import named_probes
+from llgbm.generators.experiments.presets import ExperimentPreset
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.teachers.teach import TeachConfig, teach
+
+
+def prepare_teachers(
+    preset: ExperimentPreset,
+    run: RunFolder,
+    base_model: str,
+    seed: int,
+    model: nn.Module,
+    tokenizer: Any,
+    shared_A: bool = True,
+) -> Manifest:
+    """Train what the run still lacks of a preset's teachers.
+
+    Args:
+        preset: sizes.
+        run: folder of the run.
+        base_model: its name.
+        seed: of teachers and shards.
+        model: the loaded base.
+        tokenizer: of the base.
+        shared_A: start all teachers from the same A.
+
+    Raises:
+        RunError: the folder holds other teachers.
+        TaskError: a family without data.
+    """
+    config = TeachConfig(
+        run.root,
+        preset.tasks,
+        preset.held_out,
+        preset.validation,
+        base_model,
+        teachers_per_task=preset.teachers_per_task,
+        r=preset.r,
+        lora_alpha=2.0 * preset.r,
+        shared_A=shared_A,
+        optim=preset.teacher,
+        seed=seed,
+    )
+    return teach(config, model, tokenizer)
+
+
+def cache_name(probes: str, spec: DeltaSpec) -> str:
+    """Name of the delta cache of some probes and a kind of delta; empty for the main one."""
+    if probes == "generic" and spec == DeltaSpec(aggregation="per_probe"):
+        return ""
+    return text_fingerprint({"probes": probes, **asdict(spec)})[:12]
+
+
+def prepare_deltas(
+    run: RunFolder, manifest: Manifest, model: nn.Module, probes: str, spec: DeltaSpec
+) -> str:
+    """Compute what the run's cache for these probes still lacks; returns the cache's name."""
+    name = cache_name(probes, spec)
+    compute_cache(
+        model,
+        {entry.id: run.checkpoints / entry.path for entry in manifest.adapters},
+        run.delta_cache(name),
+        named_probes(probes),
+        spec,
+        manifest.base_model,
+    )
+    return name

@@ -1,0 +1,144 @@
+"""Ablations: what is varied, and how each variant is trained (seed 001, phases 4 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Ramp
+from llgbm.generators.losses.recommended import DELTA_FROM, recommended_objective
+from llgbm.generators.training.config import ConditionShares, TrainConfig
+
+# From the configuration of a preset to that of a variant.
+Change = Callable[[TrainConfig], TrainConfig]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One question.
+
+    Attributes:
+        question: in words.
+        variants: name -> how it is trained. The first is the reference that others are
+            compared with, pair by pair.
+        equal_time: give every variant the same seconds of training steps in place of the same
+            number of them.
+        separate_A: variants whose teachers each start from an A of their own.
+    """
+
+    question: str
+    variants: Mapping[str, Change]
+    equal_time: bool = False
+    separate_A: frozenset[str] = frozenset()
+
+
+def _late(config: TrainConfig) -> Ramp:
+    return Ramp(min(round(DELTA_FROM * config.steps), config.steps - 1), config.steps // 20)
+
+
+def _lambda(value: float) -> Change:
+    return lambda c: replace(c, objective=MultiTask(lambda_delta=value, schedule=_late(c)))
+
+
+def _guided(every_n: int, kl: float = 0.0, sft: float = 0.0) -> Change:
+    """Delta guided without weights, as the seed has it: head, computed delta, consistency."""
+    objective = DeltaGuided(every_n=every_n, lambda_kl=kl, lambda_sft=sft)
+    return lambda config: replace(config, objective=objective)
+
+
+def _probes(name: str) -> Change:
+    return lambda c: replace(c, probes=name, objective=recommended_objective(c.steps))
+
+
+def _deltas(spec: DeltaSpec) -> Change:
+    return lambda c: replace(c, deltas=spec, objective=recommended_objective(c.steps))
+
+
+def _same(config: TrainConfig) -> TrainConfig:
+    return config
+
+
+_ALL = {
+    "lambda": Ablation(
+        "How much should the computed delta weigh beside the weights?",
+        {
+            "0": _lambda(0.0),
+            "0.01": _lambda(0.01),
+            "0.1": _lambda(0.1),
+            "1": _lambda(1.0),
+        },
+    ),
+    "probes": Ablation(
+        "How many probes, and of what kind?",
+        {
+            "generic-5": _probes("generic"),
+            "generic-10": _probes("generic-10"),
+            "generic-20": _probes("generic-20"),
+            "math": _probes("math"),
+            "generic+math": _probes("generic+math"),
+        },
+    ),
+    "representation": Ablation(
+        "Which hidden states is a delta read off?",
+        {
+            "last token": _deltas(DeltaSpec(aggregation="per_probe")),
+            "mean of tokens": _deltas(DeltaSpec(pooling="mean", aggregation="per_probe")),
+            "three layers": _deltas(DeltaSpec(layers=(-1, -8, -16), aggregation="per_probe")),
+        },
+    ),
+    "aggregation": Ablation(
+        "Does the mean over probes say as much as every probe?",
+        {
+            "per probe": _deltas(DeltaSpec(aggregation="per_probe")),
+            "mean": _deltas(DeltaSpec(aggregation="mean")),
+        },
+    ),
+    "objective": Ablation(
+        "What should a generator be trained on, at equal time?",
+        {
+            "weights only": lambda c: replace(c, objective=MultiTask(lambda_delta=0.0)),
+            "recommended": lambda c: replace(c, objective=recommended_objective(c.steps)),
+            "delta only": lambda c: replace(c, objective=DeltaOnly()),
+            "delta guided, N 1": _guided(1),
+            "delta guided, N 5": _guided(5),
+            "delta guided, N 20": _guided(20),
+            "delta guided, N 5, KL": _guided(5, kl=0.1),
+            "delta guided, N 5, SFT": _guided(5, sft=0.1),
+        },
+        equal_time=True,
+    ),
+    "weights": Ablation(
+        "Are factors or the updates that they make compared?",
+        {
+            "factors": lambda c: replace(c, objective=MultiTask(lambda_delta=0.0)),
+            "updates": lambda c: replace(
+                c, objective=MultiTask(lambda_delta=0.0, weight_loss=DeltaWeightLoss())
+            ),
+        },
+    ),
+    "initialisation": Ablation(
+        "Does it matter that teachers start from one A?",
+        {"shared A": _same, "separate A": _same},
+        separate_A=frozenset({"separate A"}),
+    ),
+    "decoder": Ablation(
+        "Which decoder?",
+        {
+            "full width": _same,
+            "periodic": lambda c: replace(c, decoder=PeriodicConfig()),
+            "full width, 3 codes": lambda c: replace(c, decoder=FullWidthConfig(codes=3)),
+        },
+    ),
+    "conditions": Ablation(
+        "Do answers in the condition help?",
+        {
+            "prompts": lambda c: replace(c, conditions=ConditionShares(1.0, 0.0, 0.0)),
+            "prompts with answers": lambda c: replace(c, conditions=ConditionShares(0.0, 1.0, 0.0)),
+            "prompts and descriptions": _same,
+        },
+    ),
+}
+ABLATIONS: Mapping[str, Ablation] = MappingProxyType(_ALL)
