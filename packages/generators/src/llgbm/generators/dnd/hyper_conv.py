@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.errors import SettingError
-from llgbm.generators.dnd.hyper_conv_layer import HyperConvStack, Shape
+from llgbm.generators.dnd.hyper_conv_layer import HyperConvStack, Shape, check_kernel
 from llgbm.generators.dnd.length_reduction import LengthReduction
 
 
@@ -40,8 +40,7 @@ class HyperConvDecoderConfig:
             raise SettingError(
                 f"features: expected at least two of (N, H, W) from 1, got {self.features}"
             )
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise SettingError(f"kernel_size: expected an odd number, got {self.kernel_size}")
+        check_kernel(self.kernel_size)
         if self.reduced_from is not None and self.reduced_from < 1:
             raise SettingError(f"reduced_from: expected at least 1, got {self.reduced_from}")
 

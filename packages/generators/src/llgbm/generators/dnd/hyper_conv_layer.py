@@ -7,7 +7,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.errors import SettingError
+
 Shape = tuple[int, int, int]
+
+
+def check_kernel(kernel_size: int) -> None:
+    """Raise SettingError unless a convolution of this size can keep the shape."""
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise SettingError(f"kernel_size: expected an odd number, got {kernel_size}")
 
 
 class HyperConvLayer(nn.Module):

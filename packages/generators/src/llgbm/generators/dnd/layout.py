@@ -68,9 +68,7 @@ class TokenLayout:
     width: int
 
     def __post_init__(self) -> None:
-        # Mean and size alternate along a row: an odd width would leave one without its pair.
-        if self.width < 2 or self.width % 2:
-            raise SettingError(f"width: expected an even number from 2, got {self.width}")
+        check_width("width", self.width)
 
     @classmethod
     def from_spec(cls, spec: LoRASpec, width: int) -> TokenLayout:
@@ -129,6 +127,15 @@ class TokenLayout:
             for start in range(0, factor.columns, self.width):
                 stop = min(start + self.width, factor.columns)
                 yield TokenSource(factor.path, factor.factor, start, stop)
+
+
+def check_width(setting: str, width: int) -> None:
+    """Raise SettingError unless tokens can be this wide.
+
+    Mean and size alternate along a row: an odd width would leave one without its pair.
+    """
+    if width < 2 or width % 2:
+        raise SettingError(f"{setting}: expected an even number from 2, got {width}")
 
 
 def _rank(module: ModuleShape, index: int) -> tuple[int, int, int]:
