@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -82,6 +83,33 @@ def test_round_trip_of_trained_sizes_is_far_below_a_thousandth(tiny_spec, coding
     weights = random_weights(tiny_spec, 2, size)
     tokenizer = WeightTokenizer(TokenLayout.from_spec(tiny_spec, 16), CODINGS[coding])
     assert worst_error(tokenizer.detokenize(tokenizer.tokenize(weights)), weights) < 1e-4
+
+
+@pytest.mark.parametrize("coding", sorted(CODINGS))
+def test_round_trip_of_a_whole_qwen_adapter_is_below_a_thousandth_zero_B_included(coding):
+    hidden, kv, intermediate = 896, 128, 4864
+    shapes = {
+        "self_attn.q_proj": (hidden, hidden),
+        "self_attn.k_proj": (hidden, kv),
+        "mlp.up_proj": (hidden, intermediate),
+        "mlp.down_proj": (intermediate, hidden),
+    }
+    modules = tuple(
+        ModuleShape(f"model.layers.{layer}.{name}", *shape)
+        for layer in range(4)
+        for name, shape in shapes.items()
+    )
+    weights = random_weights(LoRASpec(modules, 8, 16.0), 1, 0.01)
+    untrained = modules[2].path
+    weights.lora_B[untrained].zero_()
+    tokenizer = WeightTokenizer(TokenLayout.from_spec(weights.spec, 128), CODINGS[coding])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConstantChunkWarning)
+        restored = tokenizer.detokenize(tokenizer.tokenize(weights))
+    assert not restored.lora_B[untrained].any()
+    weights.lora_B[untrained].fill_(1.0)  # errors below are relative
+    restored.lora_B[untrained].fill_(1.0)
+    assert worst_error(restored, weights) < 1e-3
 
 
 @pytest.mark.parametrize("size", [1e-5, 1e-7, 1e-9, 1e3])

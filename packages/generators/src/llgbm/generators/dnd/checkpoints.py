@@ -36,14 +36,16 @@ class GeneratorReader:
         spec: of the adapters that the generators write.
         conditions: by task, [b, prompts, tokens, width], as `dnd_conditions` gives them.
         coding: of the tokens; DnD's for published files.
+        device: where generators run; a published one takes minutes on a CPU.
     """
 
     spec: LoRASpec
     conditions: Mapping[str, Tensor]
     coding: Coding = field(default_factory=DnDCoding)
+    device: torch.device | str = "cpu"
 
     def read(self, info: CheckpointInfo) -> LoRAWeights:
-        """Return n = b adapters.
+        """Return n = b adapters, on the CPU.
 
         Raises:
             RunError: a task without a condition, a damaged file, or a generator of tokens that
@@ -64,7 +66,8 @@ class GeneratorReader:
                 mismatch(info.path, "tokens (N, H, W)", f"{layout.shape} of the spec", tokens)
             )
         with torch.no_grad():
-            written = decoder(self.conditions[info.task].float())
+            condition = self.conditions[info.task].float().to(self.device)
+            written = decoder.to(self.device)(condition).cpu()
         weights = WeightTokenizer(layout, self.coding).detokenize(written)
         weights.check_finite(info.path)
         return weights
