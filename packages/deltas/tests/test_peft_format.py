@@ -15,7 +15,13 @@ from safetensors.torch import load_file, save_file
 from llgbm.deltas.errors import AdapterError
 from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
 from llgbm.deltas.functional import FunctionalLoRA
-from llgbm.deltas.peft_format import check_base, load_adapter, read_adapter_info, save_adapter
+from llgbm.deltas.peft_format import (
+    check_base,
+    load_adapter,
+    load_adapter_tensors,
+    read_adapter_info,
+    save_adapter,
+)
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 
@@ -185,3 +191,33 @@ def test_adapters_of_different_specs_do_not_concatenate(make_tiny_model, make_we
     pair = [make_weights(model, n=1, r=r) for r in (2, 4)]
     with pytest.raises(AdapterError, match="expected r=2"):
         LoRAWeights.concatenate(pair)
+
+
+def test_tensors_alone_give_rank_by_shape_and_alpha_by_rule(adapter) -> None:
+    whole, file = load_adapter(adapter), adapter / "adapter_model.safetensors"
+    for alpha in (16.0, lambda r: 16.0 * r / whole.spec.r):
+        alone = load_adapter_tensors(file, alpha)
+        assert alone.spec == LoRASpec(whole.spec.modules, whole.spec.r, 16.0)
+        for path in whole.spec.paths:
+            assert torch.equal(alone.lora_A[path], whole.lora_A[path])
+            assert torch.equal(alone.lora_B[path], whole.lora_B[path])
+
+
+def test_tensors_of_two_ranks_are_named(adapter) -> None:
+    def narrow(tensors) -> None:
+        key = next(key for key in tensors if key.endswith("q_proj.lora_B.weight"))
+        tensors[key] = tensors[key][:, :1].contiguous()
+
+    edit_tensors(adapter, narrow)
+    with pytest.raises(AdapterError, match=r"q_proj.lora_B: expected \(out, \d\), got"):
+        load_adapter_tensors(adapter / "adapter_model.safetensors", 16.0)
+
+
+def test_tensors_of_no_rank_are_named(adapter) -> None:
+    def flatten(tensors) -> None:
+        for key in tensors:
+            tensors[key] = tensors[key].flatten()
+
+    edit_tensors(adapter, flatten)
+    with pytest.raises(AdapterError, match=r"lora_A: expected \(r, in\), got \(\d+,\)"):
+        load_adapter_tensors(adapter / "adapter_model.safetensors", 16.0)

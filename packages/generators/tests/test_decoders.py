@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from llgbm.generators.decoders import (
     DECODERS,
     FullWidthConfig,
+    HyperConvConfig,
     PeriodicConfig,
     PeriodicDecoder,
     make_decoder,
@@ -19,6 +20,7 @@ from llgbm.generators.losses import DeltaWeightLoss, WeightLoss
 
 CONFIGS = {
     "full_width": FullWidthConfig(hidden=32, blocks=2, codes=6),
+    "hyper_conv": HyperConvConfig(token_width=16, channels=8, image_height=3, image_width=6),
     "periodic": PeriodicConfig(hidden=32, blocks=2, period=8),
 }
 CONDITION_DIM = 16

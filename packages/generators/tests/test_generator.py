@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from llgbm.deltas.errors import RunError
 from llgbm.generators.condition_network import ConditionNetworkConfig
 from llgbm.generators.conditions import ConditionBatch
-from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
+from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.delta_head import DeltaHeadConfig
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.generator_config import GeneratorConfig
@@ -26,6 +26,9 @@ SIZES = {
 }
 CONFIGS = {
     "full_width": GeneratorConfig(decoder=FullWidthConfig(hidden=32, codes=6), **SIZES),
+    "hyper_conv": GeneratorConfig(
+        decoder=HyperConvConfig(token_width=16, channels=8, image_height=3, image_width=6), **SIZES
+    ),
     "periodic": GeneratorConfig(decoder=PeriodicConfig(hidden=32, period=8), **SIZES),
 }
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from llgbm.deltas.errors import CacheError, ModelError
+from llgbm.deltas.errors import CacheError, ModelError, SettingError
 from llgbm.deltas.packaged import minilm_folder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 
@@ -76,6 +76,50 @@ def test_what_lies_beyond_256_tokens_is_cut(encoder):
 
 def test_no_texts_give_no_rows(encoder):
     assert encoder.encode([]).shape == (0, 384)
+
+
+def test_token_states_are_those_of_each_token_alone_and_padded_to_one_length(encoder):
+    states = encoder.token_states([TEXTS[0], TEXTS[4]], 12)
+    assert states.shape == (2, 12, 384)
+    assert states.dtype == torch.float32
+    for text, padded in zip((TEXTS[0], TEXTS[4]), states, strict=True):
+        tokens = encoder.tokenizer(text, return_tensors="pt")
+        alone = encoder.model(**tokens).last_hidden_state[0]
+        # Float32 through six layers; entries are about 0.5.
+        torch.testing.assert_close(padded[: len(alone)], alone, atol=1e-5, rtol=0)
+    mean = states[1, :3].mean(0)  # start, "a", end
+    torch.testing.assert_close(
+        F.normalize(mean, dim=0), encoder.encode(["a"])[0], atol=1e-5, rtol=0
+    )
+
+
+def test_token_states_of_a_long_text_are_cut(encoder):
+    states = encoder.token_states([TEXTS[3], TEXTS[3] + "football"], 8)
+    assert torch.equal(states[0], states[1])
+
+
+def test_token_states_beyond_the_encoders_reach_are_read_in_blocks(encoder):
+    long = "word " * 700
+    states = encoder.token_states([long, "a"], 1024)
+    assert states.shape == (2, 1024, 384)
+    assert torch.isfinite(states).all()
+    ids = encoder.tokenizer(long, return_tensors="pt")["input_ids"]
+    second = torch.nn.functional.pad(ids[:, 512:], (0, 1024 - ids.shape[1]))
+    with torch.no_grad():
+        alone = encoder.model(
+            input_ids=second, attention_mask=(second != 0).long()
+        ).last_hidden_state
+    torch.testing.assert_close(states[0, 512:], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [0, 513, 1000])
+def test_a_length_of_no_whole_blocks_is_refused(encoder, length):
+    with pytest.raises(SettingError, match=f"from 1 to 512 or a multiple of 512, got {length}"):
+        encoder.token_states(["a"], length)
+
+
+def test_token_states_of_no_texts_have_no_rows(encoder):
+    assert encoder.token_states([], 5).shape == (0, 5, 384)
 
 
 def test_nothing_in_the_encoder_is_trained(encoder):

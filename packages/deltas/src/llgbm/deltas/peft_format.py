@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,37 @@ def load_adapter(path: Path | str) -> LoRAWeights:
     file = path / TENSORS
     lora_A, lora_B = _split(file, _read_tensors(file))
     r, lora_alpha = _number(path, config, "r"), _number(path, config, "lora_alpha")
+    return _assemble(file, lora_A, lora_B, r, lora_alpha)
+
+
+def load_adapter_tensors(
+    file: Path | str, lora_alpha: float | Callable[[int], float]
+) -> LoRAWeights:
+    """Read an adapter's tensors where no adapter_config.json says its rank: shapes do.
+
+    Args:
+        file: safetensors with PEFT's keys.
+        lora_alpha: of the adapter, or what gives it from the rank; tensors do not tell.
+
+    Returns:
+        One adapter (n = 1), float32, modules in the order of the base model's layers.
+
+    Raises:
+        AdapterError: as `load_adapter`, for the tensors.
+    """
+    file = Path(file)
+    lora_A, lora_B = _split(file, _read_tensors(file))
+    name, first = next(iter(lora_A.items()))
+    if first.dim() != 2 or not first.numel():
+        raise AdapterError(mismatch(file, f"{name}.lora_A", "(r, in)", tuple(first.shape)))
+    r = first.shape[0]
+    return _assemble(file, lora_A, lora_B, r, lora_alpha(r) if callable(lora_alpha) else lora_alpha)
+
+
+def _assemble(
+    file: Path, lora_A: Mapping[str, Tensor], lora_B: Mapping[str, Tensor], r: float, alpha: float
+) -> LoRAWeights:
+    """Check shapes and values, and put factors together."""
     modules = []
     for name in sorted(lora_A, key=_natural):
         a, b = lora_A[name], lora_B[name]
@@ -79,7 +110,7 @@ def load_adapter(path: Path | str) -> LoRAWeights:
         if b.dim() != 2 or b.shape[1] != r:
             raise AdapterError(mismatch(file, f"{name}.lora_B", f"(out, {r})", tuple(b.shape)))
         modules.append(ModuleShape(name, a.shape[1], b.shape[0]))
-    spec = LoRASpec(tuple(modules), int(r), float(lora_alpha))
+    spec = LoRASpec(tuple(modules), int(r), float(alpha))
     weights = LoRAWeights(
         spec,
         {name: lora_A[name].float()[None] for name in spec.paths},

@@ -11,6 +11,7 @@ from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.spec import LoRASpec, ModuleShape
 from llgbm.generators.condition_network import ConditionNetworkConfig
 from llgbm.generators.decoders.full_width import FullWidthConfig
+from llgbm.generators.decoders.hyper_conv import HyperConvConfig
 from llgbm.generators.decoders.periodic import PeriodicConfig
 from llgbm.generators.decoders.registry import DECODERS, DecoderConfig, decoder_name
 from llgbm.generators.delta_head import DeltaHeadConfig
@@ -19,7 +20,12 @@ from llgbm.generators.text_encoder import PACKAGED_ENCODER
 FORMAT = 1
 
 Config = TypeVar(
-    "Config", bound=FullWidthConfig | PeriodicConfig | ConditionNetworkConfig | DeltaHeadConfig
+    "Config",
+    bound=FullWidthConfig
+    | PeriodicConfig
+    | HyperConvConfig
+    | ConditionNetworkConfig
+    | DeltaHeadConfig,
 )
 
 

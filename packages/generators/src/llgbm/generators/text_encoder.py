@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llgbm.deltas.atomic import save_tensors
-from llgbm.deltas.errors import CacheError, ModelError, mismatch
+from llgbm.deltas.errors import CacheError, ModelError, SettingError, mismatch
 from llgbm.deltas.fingerprint import base_fingerprint, text_fingerprint
 from llgbm.deltas.packaged import minilm_folder
 from llgbm.deltas.quiet import quiet_transformers
@@ -109,6 +109,51 @@ class PretrainedTextEncoder:
             mask = batch["attention_mask"][..., None].to(hidden.dtype)
             mean = (hidden * mask).sum(1) / mask.sum(1)
             result[rows] = F.normalize(mean, dim=-1).float().cpu()
+        return result
+
+    @torch.no_grad()
+    def token_states(self, texts: Sequence[str], length: int, batch_size: int = 32) -> Tensor:
+        """Hidden states of every token, each text padded or cut to `length` tokens.
+
+        Padding is not attended to, and its own states are kept as the encoder writes them. A
+        length beyond the encoder's reach is read in blocks of that reach, each by itself.
+
+        Args:
+            texts: any number.
+            length: tokens of a text, special ones included.
+            batch_size: blocks of one forward.
+
+        Returns:
+            [len(texts), length, embedding_dim] float32 on the CPU.
+
+        Raises:
+            SettingError: a length below 1, or beyond the reach and no multiple of it.
+        """
+        reach: int = self.model.config.max_position_embeddings
+        if length < 1 or (length > reach and length % reach):
+            expected = f"from 1 to {reach} or a multiple of {reach}"
+            raise SettingError(mismatch("token states", "length", expected, length))
+        result = torch.empty(len(texts), length, self.embedding_dim)
+        if not texts:
+            return result
+        block = min(length, reach)
+        tokens = self.tokenizer(
+            list(texts),
+            padding="max_length",
+            truncation=True,
+            max_length=length,
+            return_tensors="pt",
+        )
+        ids = tokens["input_ids"].view(-1, block)
+        mask = tokens["attention_mask"].view(-1, block)
+        device = next(self.model.parameters()).device
+        blocks = result.view(-1, block, self.embedding_dim)
+        for start in range(0, len(ids), batch_size):
+            rows = slice(start, start + batch_size)
+            hidden = self.model(
+                input_ids=ids[rows].to(device), attention_mask=mask[rows].to(device)
+            ).last_hidden_state
+            blocks[rows] = hidden.float().cpu()
         return result
 
 

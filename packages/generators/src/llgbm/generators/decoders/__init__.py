@@ -2,6 +2,7 @@
 
 from llgbm.generators.decoders.base import Decoder
 from llgbm.generators.decoders.full_width import FullWidthConfig, FullWidthDecoder
+from llgbm.generators.decoders.hyper_conv import HyperConvConfig, HyperConvLoRADecoder
 from llgbm.generators.decoders.periodic import PeriodicConfig, PeriodicDecoder
 from llgbm.generators.decoders.registry import DECODERS, DecoderConfig, make_decoder
 
@@ -11,6 +12,8 @@ __all__ = [
     "DecoderConfig",
     "FullWidthConfig",
     "FullWidthDecoder",
+    "HyperConvConfig",
+    "HyperConvLoRADecoder",
     "PeriodicConfig",
     "PeriodicDecoder",
     "make_decoder",

@@ -9,22 +9,24 @@ from types import MappingProxyType
 from llgbm.deltas.spec import LoRASpec
 from llgbm.generators.decoders.base import Decoder
 from llgbm.generators.decoders.full_width import FullWidthConfig, FullWidthDecoder
+from llgbm.generators.decoders.hyper_conv import HyperConvConfig, HyperConvLoRADecoder
 from llgbm.generators.decoders.periodic import PeriodicConfig, PeriodicDecoder
 
-DecoderConfig = FullWidthConfig | PeriodicConfig
+DecoderConfig = FullWidthConfig | PeriodicConfig | HyperConvConfig
 
 
 @dataclass(frozen=True)
 class DecoderKind:
     """A decoder and the config that it reads."""
 
-    config: type[FullWidthConfig] | type[PeriodicConfig]
-    build: type[FullWidthDecoder] | type[PeriodicDecoder]
+    config: type[FullWidthConfig] | type[PeriodicConfig] | type[HyperConvConfig]
+    build: type[FullWidthDecoder] | type[PeriodicDecoder] | type[HyperConvLoRADecoder]
 
 
 DECODERS: Mapping[str, DecoderKind] = MappingProxyType(
     {
         "full_width": DecoderKind(FullWidthConfig, FullWidthDecoder),
+        "hyper_conv": DecoderKind(HyperConvConfig, HyperConvLoRADecoder),
         "periodic": DecoderKind(PeriodicConfig, PeriodicDecoder),
     }
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError, check_name, require_at_least
-from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
+from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
 from llgbm.generators.losses.recommended import recommended_objective
 
@@ -57,7 +57,9 @@ class TrainConfig:
     run: Path
     name: str = "generator"
     objective: MultiTask | DeltaOnly | DeltaGuided | None = None
-    decoder: FullWidthConfig | PeriodicConfig = field(default_factory=FullWidthConfig)
+    decoder: FullWidthConfig | PeriodicConfig | HyperConvConfig = field(
+        default_factory=FullWidthConfig
+    )
     conditions: ConditionShares = field(default_factory=ConditionShares)
     condition_texts: tuple[int, int] = (1, 8)
     steps: int = 300
