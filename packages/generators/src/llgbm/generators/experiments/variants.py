@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.generators.decoders import FullWidthConfig, PeriodicConfig
+from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Ramp
 from llgbm.generators.losses.recommended import DELTA_FROM, recommended_objective
 from llgbm.generators.training.config import ConditionShares, TrainConfig
@@ -128,8 +128,9 @@ _ALL = {
         "Which decoder?",
         {
             "full width": _same,
-            "periodic": lambda c: replace(c, decoder=PeriodicConfig()),
             "full width, 3 codes": lambda c: replace(c, decoder=FullWidthConfig(codes=3)),
+            "periodic": lambda c: replace(c, decoder=PeriodicConfig()),
+            "HyperConv": lambda c: replace(c, decoder=HyperConvConfig()),
         },
     ),
     "conditions": Ablation(
