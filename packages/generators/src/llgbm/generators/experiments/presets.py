@@ -27,6 +27,7 @@ class ExperimentPreset:
         seeds: generators of each variant.
         examples: examples scored of each task.
         equal_seconds: of training steps, where variants are compared at equal time.
+        pairs: of tasks, where mixtures are asked about.
     """
 
     tasks: tuple[str, ...]
@@ -40,6 +41,7 @@ class ExperimentPreset:
     seeds: int
     examples: int
     equal_seconds: float
+    pairs: int
     r: int = 8
 
 
@@ -86,6 +88,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         seeds=1,
         examples=16,
         equal_seconds=20.0,
+        pairs=2,
     ),
     "small": ExperimentPreset(
         tasks=_SEEN,
@@ -99,6 +102,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         seeds=3,
         examples=32,
         equal_seconds=90.0,
+        pairs=4,
     ),
     "gpu": ExperimentPreset(
         tasks=(*_SEEN, *_mmlu(_MMLU_TRAIN)),
@@ -112,5 +116,6 @@ PRESETS: dict[str, ExperimentPreset] = {
         seeds=3,
         examples=100,
         equal_seconds=60.0,
+        pairs=8,
     ),
 }
