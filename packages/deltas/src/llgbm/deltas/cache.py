@@ -155,7 +155,7 @@ class DeltaCache:
 
         Raises:
             CacheError: the cache holds something computed by another forward, or by one that it
-                does not name (written by llgbm-deltas 0.2 or older).
+                does not name (written before caches named theirs).
         """
         manifest = self._read()
         got = manifest.get("forward") or "one that is not named"

@@ -37,7 +37,7 @@ def check_tuned_folder(folder: Path, base: nn.Module) -> str:
     weights = model_weight_files(folder)
     if not weights:
         raise ModelError(mismatch(folder, "weights", MODEL_WEIGHTS, "no such file"))
-    expected: Any = base.config  # type: ignore[union-attr]
+    expected: Any = base.config
     for key in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size"):
         # A model of several parts keeps its sizes deeper: they are compared once it is loaded.
         if key in config and config[key] != getattr(expected, key, None):
