@@ -80,7 +80,11 @@ class DeltaCache:
         cache = cls(Path(folder), key)
         with cache._locked():
             if rebuild or not cache._manifest_path.exists():
-                described = {"spec": asdict(spec), "probe_texts": list(probes.texts)}
+                described = {
+                    "spec": asdict(spec),
+                    "probe_texts": list(probes.texts),
+                    "probe_max_tokens": probes.max_tokens,
+                }
                 cache._write({"format": FORMAT, **asdict(key), **described, "adapters": {}})
             else:
                 cache._check(cache._read())

@@ -114,7 +114,7 @@ def _combined(
         return merged
     # PEFT's dare draws from the global generators: lend them our seed.
     seed = int(torch.randint(2**31, (), generator=generator))
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         merged = merge_utils.dare_linear(list(updates), shares, density)
     return merged  # noqa: RET504

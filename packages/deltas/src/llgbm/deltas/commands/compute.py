@@ -19,6 +19,8 @@ from llgbm.deltas.peft_format import read_adapter_info
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.processes import launched_processes
 
+DEFAULT_PROBES, DEFAULT_DELTAS = "generic", DeltaSpec(aggregation="per_probe")
+
 
 @dataclass(frozen=True)
 class ComputeConfig:
@@ -42,8 +44,8 @@ class ComputeConfig:
     adapters: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     base_model: str = ""
-    probes: str = "generic"
-    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    probes: str = DEFAULT_PROBES
+    deltas: DeltaSpec = field(default_factory=lambda: DEFAULT_DELTAS)
     adapters_per_forward: int = 8
     rebuild: bool = False
 
@@ -58,7 +60,7 @@ def compute(config: ComputeConfig) -> None:
         given = Path(config.base_model).expanduser() if config.base_model else None
         base = given if given is not None and given.is_dir() else None
         adapters, models = find_teachers(config.adapters, base)
-        name = config.base_model or _named_base(adapters, models)
+        name = config.base_model or base_named_by(adapters, models)
         model, _ = processes.on_each(lambda: load_base_model(name, device=processes.device))
         out = config.out or config.adapters / "deltas"
         summary = compute_cache(
@@ -80,8 +82,12 @@ def compute(config: ComputeConfig) -> None:
             print(f"{out}: {counted}{shared}")
 
 
-def _named_base(adapters: Mapping[str, Path], models: Mapping[str, Path]) -> str:
-    """The base that the first adapter names; full models name none."""
+def base_named_by(adapters: Mapping[str, Path], models: Mapping[str, Path]) -> str:
+    """Name the base that the first adapter was made for; full models name none.
+
+    Raises:
+        SettingError: there is no adapter.
+    """
     if not adapters:
         first = next(iter(models.values()))
         raise SettingError(
