@@ -1,13 +1,15 @@
-"""Finding adapters in a folder."""
+"""Finding adapters, and full models tuned from the base, in a folder."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
-from llgbm.deltas.errors import AdapterError
+from llgbm.deltas.errors import AdapterError, ModelError
 
-CONFIG = "adapter_config.json"
+CONFIG, MODEL_CONFIG = "adapter_config.json", "config.json"
+MODEL_WEIGHTS = "model*.safetensors"
 
 
 def find_adapters(root: Path) -> dict[str, Path]:
@@ -18,19 +20,72 @@ def find_adapters(root: Path) -> dict[str, Path]:
     Raises:
         AdapterError: no folder, or no adapter in it.
     """
+    folders = _adapters(root)
+    if not folders:
+        raise AdapterError(f"{root}: expected folders with {CONFIG}, got none")
+    return _by_id(root, folders)
+
+
+def find_teachers(root: Path, base: Path | None = None) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the adapters and the full models at or below `root`, each by id and sorted.
+
+    Ids are as in `find_adapters`, unique over both.
+
+    Args:
+        root: folder.
+        base: folder of the base model, which is no teacher of its own.
+
+    Raises:
+        AdapterError: no folder, or neither kind in it.
+        ModelError: a folder holds an adapter and a full model both.
+    """
+    adapters = _adapters(root)
+    models = [folder for folder in _models(root) if base is None or not folder.samefile(base)]
+    both = sorted(set(adapters) & set(models))
+    if both:
+        raise ModelError(
+            f"{both[0]}: expected an adapter ({CONFIG}) or a full model ({MODEL_CONFIG} with "
+            f"{MODEL_WEIGHTS}), got both"
+        )
+    if not adapters and not models:
+        raise AdapterError(
+            f"{root}: expected folders with {CONFIG}, or with {MODEL_CONFIG} and {MODEL_WEIGHTS}, "
+            "got none"
+        )
+    ids = _by_id(root, [*adapters, *models])
+    full = set(models)
+    return (
+        {name: folder for name, folder in ids.items() if folder not in full},
+        {name: folder for name, folder in ids.items() if folder in full},
+    )
+
+
+def model_weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files of a full model, sorted."""
+    return sorted(folder.glob(MODEL_WEIGHTS))
+
+
+def _adapters(root: Path) -> list[Path]:
     if not root.is_dir():
         got = "a file" if root.exists() else "nothing there"
         raise AdapterError(f"{root}: expected a folder of adapters, got {got}")
-    folders = sorted(path.parent for path in root.rglob(CONFIG) if _visible(path, root))
-    if not folders:
-        raise AdapterError(f"{root}: expected folders with {CONFIG}, got none")
+    return sorted(path.parent for path in root.rglob(CONFIG) if _visible(path, root))
+
+
+def _models(root: Path) -> list[Path]:
+    configs = (path for path in root.rglob(MODEL_CONFIG) if _visible(path, root))
+    return sorted(path.parent for path in configs if model_weight_files(path.parent))
+
+
+def _by_id(root: Path, folders: Iterable[Path]) -> dict[str, Path]:
+    folders = list(folders)
     names = Counter(folder.name for folder in folders)
-    adapters = {}
+    found = {}
     for folder in folders:
         relative = folder.relative_to(root)
         unique = names[folder.name] == 1 or not relative.parts
-        adapters[folder.name if unique else "__".join(relative.parts)] = folder
-    return dict(sorted(adapters.items()))
+        found[folder.name if unique else "__".join(relative.parts)] = folder
+    return dict(sorted(found.items()))
 
 
 def _visible(path: Path, root: Path) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,33 +67,62 @@ def load_base_model(
         MissingPackageError: the package of the packaged model is not installed.
     """
     device = _device(device)
-    dtype = dtype or default_dtype(device)
     source = _source(name)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tokenizer = load_tokenizer(name, source)
+    model = load_frozen_model(name, source, dtype or default_dtype(device), device)
+    register_tokenizer(model, tokenizer)
+    return model, tokenizer
 
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            # Weights that do not fit are told apart below, by name, instead of in a report.
-            model, loading = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=dtype,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-            )
-    except _UNLOADABLE as error:
-        reason = textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
-        raise ModelError(f"{name}: expected a model that can be loaded, got: {reason}") from error
-    _check_weights(name, loading)
+
+def load_tokenizer(name: str, source: str) -> Any:
+    """Load the tokenizer of folder or hub id `source`, with a token to pad by.
+
+    Raises:
+        ModelError: it cannot be loaded, or has no token to pad by; opens with `name`.
+    """
+    from transformers import AutoTokenizer
+
+    with _told(name), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(source)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
         raise ModelError(f"{name}: tokenizer: expected a pad, eos or unk token, got none")
+    return tokenizer
+
+
+def load_frozen_model(name: str, source: str, dtype: torch.dtype, device: torch.device) -> Any:
+    """Load the model of folder or hub id `source`, frozen, in evaluation mode, by `sdpa`.
+
+    Raises:
+        ModelError: it cannot be loaded, lacks weights or holds them in other shapes; opens with
+            `name`.
+    """
+    from transformers import AutoModelForCausalLM
+
+    with _told(name), quiet_transformers():
+        # Weights that do not fit are told apart below, by name, instead of in a report.
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    _check_weights(name, loading)
     model = model.to(device).eval().requires_grad_(False)
     model.name_or_path = model.config._name_or_path = name
-    register_tokenizer(model, tokenizer)
-    return model, tokenizer
+    return model
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Turn what the loaders raise into one line."""
+    try:
+        yield
+    except _UNLOADABLE as error:
+        reason = textwrap.shorten(str(error), 240, placeholder=" ...") or type(error).__name__
+        raise ModelError(f"{name}: expected a model that can be loaded, got: {reason}") from error
 
 
 def decoder_body(model: nn.Module) -> Any:

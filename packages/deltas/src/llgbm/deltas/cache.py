@@ -80,7 +80,11 @@ class DeltaCache:
         cache = cls(Path(folder), key)
         with cache._locked():
             if rebuild or not cache._manifest_path.exists():
-                described = {"spec": asdict(spec), "probe_texts": list(probes.texts)}
+                described = {
+                    "spec": asdict(spec),
+                    "probe_texts": list(probes.texts),
+                    "probe_max_tokens": probes.max_tokens,
+                }
                 cache._write({"format": FORMAT, **asdict(key), **described, "adapters": {}})
             else:
                 cache._check(cache._read())
@@ -128,14 +132,44 @@ class DeltaCache:
         """Return the base activation, or None where it is missing or damaged."""
         return _read_array(self.folder / BASE, self._read().get("base_activation_sha256"))
 
-    def put_base(self, activation: Array) -> None:
-        """Store the base activation."""
+    def put_base(self, activation: Array, forward: str = "") -> None:
+        """Store the base activation, and by which forward it and all deltas are computed.
+
+        Args:
+            activation: float32.
+            forward: see `check_forward`.
+        """
         data = _array_bytes(activation)
         write_bytes(self.folder / BASE, data)
         with self._locked():
             manifest = self._read()
             self._check(manifest)
-            self._write({**manifest, "base_activation_sha256": hashlib.sha256(data).hexdigest()})
+            digest = hashlib.sha256(data).hexdigest()
+            self._write({**manifest, "base_activation_sha256": digest, "forward": forward})
+
+    def check_forward(self, forward: str) -> None:
+        """Refuse to add to deltas that another forward computed.
+
+        A delta is the difference of two forwards. Where one attends by plain products and the
+        other by flash attention, or one ran on a GPU, the difference in rounding would pass for a
+        delta. What is stored stays readable: each delta there had both halves by one forward.
+
+        Args:
+            forward: device type and attention implementation, such as `cpu sdpa`.
+
+        Raises:
+            CacheError: the cache holds something computed by another forward, or by one that it
+                does not name (written before caches named theirs).
+        """
+        manifest = self._read()
+        got = manifest.get("forward") or "one that is not named"
+        holds = manifest["adapters"] or "base_activation_sha256" in manifest
+        if holds and got != forward:
+            raise CacheError(
+                mismatch(self._manifest_path, "forward of the stored deltas", forward, got)
+                + ": they would differ from new ones in rounding; choose another folder or "
+                "--rebuild"
+            )
 
     def load_all(self, adapters: Mapping[str, str]) -> Tensor:
         """Load many deltas.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,10 +65,29 @@ class DeltaSpec:
 
 
 def tokenized(model: nn.Module, probes: ProbeSet | TokenizedProbes) -> TokenizedProbes:
-    """Tokenize `probes` with the model's own tokenizer unless they already are."""
-    if isinstance(probes, TokenizedProbes):
-        return probes
-    return probes.tokenize(tokenizer_of(model))
+    """Tokenize `probes` with the model's own tokenizer unless they already are.
+
+    Raises:
+        SettingError: a probe is longer than the context of the model, after the cut to
+            `max_tokens`.
+    """
+    if not isinstance(probes, TokenizedProbes):
+        probes = probes.tokenize(tokenizer_of(model))
+    most = context_of(model)
+    # The width alone in the good case: reading lengths off a GPU would wait for it.
+    if most is not None and probes.input_ids.shape[1] > most:
+        index = int(probes.lengths.argmax())
+        raise SettingError(
+            f"probes: {index}: expected at most {most} tokens, the context of the model, got "
+            f"{int(probes.lengths[index])}"
+        )
+    return probes
+
+
+def context_of(model: nn.Module) -> int | None:
+    """Most tokens of a sequence; None where the model sets no bound."""
+    config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    return getattr(config, "max_position_embeddings", None)
 
 
 def compute_base_activation(
@@ -138,6 +157,15 @@ def compute_delta(
     return torch.cat(activations) - base_activation.to(activations[0].device)
 
 
+def check_layers(model: nn.Module, spec: DeltaSpec) -> None:
+    """Raise SettingError unless the model has every layer of the spec."""
+    most = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
+    if any(not -most - 1 <= layer <= most for layer in spec.layers):
+        raise SettingError(
+            f"layers: expected indices from {-most - 1} to {most}, got {list(spec.layers)}"
+        )
+
+
 def _pooled(
     model: nn.Module, probes: TokenizedProbes, spec: DeltaSpec, n: int, copies: int
 ) -> Tensor:
@@ -146,11 +174,7 @@ def _pooled(
     The model is given `copies` of the probes: n, or one where it makes them itself.
     """
     device = device_of(model)
-    most = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    if any(not -most - 1 <= layer <= most for layer in spec.layers):
-        raise SettingError(
-            f"layers: expected indices from {-most - 1} to {most}, got {list(spec.layers)}"
-        )
+    check_layers(model, spec)
     p, t = probes.input_ids.shape
     input_ids = probes.input_ids.to(device).repeat(copies, 1)
     last_only = spec.layers == (-1,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,6 +46,17 @@ def file_fingerprint(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_folder_fingerprint(folder: Path, weights: Sequence[Path]) -> str:
+    """sha256 of a full model on disk, without loading it: its config and its weight files.
+
+    Args:
+        folder: with config.json.
+        weights: files of tensors, in it.
+    """
+    files = [folder / "config.json", *sorted(weights)]
+    return text_fingerprint({file.name: file_fingerprint(file) for file in files})
 
 
 def text_fingerprint(content: object) -> str:

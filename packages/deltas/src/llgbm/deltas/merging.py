@@ -29,15 +29,19 @@ def merge(
 
     `average` is exact up to the truncation to rank r: Σ c_i B_i A_i is the product of the
     concatenated factors, refactored through QR and the SVD of a small core. `ties` and `dare`
-    work entry by entry, so they form ΔW of one module at a time (PEFT's functions).
+    work entry by entry, so they form ΔW of one module at a time (PEFT's functions) and truncate
+    its SVD. TIES (arXiv 2306.01708): trim each update to its largest entries, elect a sign an
+    entry, and take the mean of c_i ΔW_i over those that agree. DARE (arXiv 2311.03099): drop
+    entries at random, rescale the rest, and sum c_i ΔW_i.
 
     Args:
         weights: n adapters.
-        coefficients: n numbers; 1/n each where None.
+        coefficients: n numbers; where None, 1/n each, but 1 each for ties, which takes a mean
+            itself.
         method: how updates are combined.
         r: rank of the result; the adapters' own where None. lora_alpha / r stays.
         density: share of entries that ties and dare keep.
-        generator: of dare's random mask; seed 0 where None.
+        generator: of dare's random masks, on the CPU; seed 0 where None.
 
     Returns:
         One adapter (n = 1), float32.
@@ -46,11 +50,14 @@ def merge(
         ValueError: another number of coefficients, or an unknown method.
     """
     n, spec = weights.n, weights.spec
-    shares = torch.tensor([1.0 / n] * n if coefficients is None else list(coefficients))
-    if len(shares) != n:
-        raise ValueError(f"coefficients: expected {n}, one an adapter, got {len(shares)}")
     if method not in ("average", "ties", "dare"):
         raise ValueError(f"method: expected average, ties or dare, got {method!r}")
+    default = 1.0 if method == "ties" else 1.0 / n
+    shares = torch.tensor([default] * n if coefficients is None else list(coefficients))
+    if len(shares) != n:
+        raise ValueError(f"coefficients: expected {n}, one an adapter, got {len(shares)}")
+    # One generator for all modules: a seed each would drop the same entries in all of one shape.
+    generator = generator or torch.Generator().manual_seed(0)
     rank = r or spec.r
     merged = LoRASpec(spec.modules, rank, spec.scaling * rank)
     lora_A, lora_B = {}, {}
@@ -97,7 +104,7 @@ def _combined(
     shares: Tensor,
     method: MergeMethod,
     density: float,
-    generator: torch.Generator | None,
+    generator: torch.Generator,
 ) -> Tensor:
     """Combine updates [n, out, in] entry by entry with PEFT's functions."""
     from peft.utils import merge_utils
@@ -105,9 +112,9 @@ def _combined(
     if method == "ties":
         merged: Tensor = merge_utils.ties(list(updates), shares, density)
         return merged
-    # PEFT's dare draws from the global generator: lend it ours.
-    seed = int(torch.randint(2**31, (), generator=generator)) if generator else 0
-    with torch.random.fork_rng(devices=[]):
+    # PEFT's dare draws from the global generators: lend them our seed.
+    seed = int(torch.randint(2**31, (), generator=generator))
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         merged = merge_utils.dare_linear(list(updates), shares, density)
     return merged  # noqa: RET504

@@ -1,26 +1,61 @@
-"""Probe sets by name or file, for command lines."""
+"""Probe sets by name or file, and sets joined by +, for command lines."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from llgbm.deltas.errors import TaskError, mismatch
-from llgbm.deltas.probes import DOMAINS, ProbeSet, create_domain_probes, create_generic_probes
+from llgbm.deltas.probes import (
+    DOMAINS,
+    GENERIC_COUNTS,
+    ProbeSet,
+    create_domain_probes,
+    create_generic_probes,
+)
+
+_GENERIC = {create_generic_probes(count).name: count for count in GENERIC_COUNTS}
+PROBE_NAMES = (*_GENERIC, *DOMAINS)
 
 
 def named_probes(name: str) -> ProbeSet:
-    """Return `generic`, a domain's probes, or those of a text file with one probe a line.
+    """Return the probe set that a command line names.
+
+    Args:
+        name: `generic`, `generic-10`, `generic-20`, a domain, or a text file with one probe a
+            line; or several of these joined by `+`, such as `generic+math`, whose probes then
+            come in that order.
 
     Raises:
-        TaskError: an unknown name, a missing or empty file.
+        TaskError: an unknown name, a missing or empty file, or a probe that stands twice in a
+            joined set.
     """
-    if name == "generic":
-        return create_generic_probes()
+    parts = [name] if _is_file(name) else name.split("+")
+    sets = [_named(part) for part in parts]
+    if len(sets) == 1:
+        return sets[0]
+    texts = tuple(text for probes in sets for text in probes.texts)
+    twice = next((text for text in texts if texts.count(text) > 1), None)
+    if twice is not None:
+        raise TaskError(mismatch("probes", name, "each probe once", f"{twice[:40]!r} twice"))
+    return ProbeSet(texts, name="+".join(probes.name for probes in sets))
+
+
+def _is_file(name: str) -> bool:
+    """Whether the whole name is a file: its path may hold a +."""
+    return Path(name).suffix == ".txt" and Path(name).expanduser().is_file()
+
+
+def _named(name: str) -> ProbeSet:
+    if name in _GENERIC:
+        return create_generic_probes(_GENERIC[name])
     if name in DOMAINS:
         return create_domain_probes(name)
     path = Path(name).expanduser()
     if path.suffix != ".txt":
-        raise TaskError(f"probes: expected generic, one of {DOMAINS} or a .txt file, got {name!r}")
+        raise TaskError(
+            f"probes: expected generic, generic-10, generic-20, one of {DOMAINS} or a .txt file, "
+            f"or several joined by +, got {name!r}"
+        )
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:

@@ -8,47 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.fingerprint import text_fingerprint
+from llgbm.deltas.probe_texts import DOMAIN_PROBES, GENERIC_PREFIXES, GENERIC_SUFFIX
 
-# The template and prefixes of Delta Activations, as anchors/hypernetworks.md gives them.
-_GENERIC_PREFIXES = (
-    "Below is an instruction that describes a task. "
-    "Write a response that appropriately completes the request.",
-    "The task described below requires a response that completes the request accurately.",
-    "Below is a description of a task. Provide a response that aligns with the requirements.",
-    "The following instruction outlines a task. "
-    "Generate a response that meets the specified request.",
-    "You are given an instruction and input. "
-    "Write a response that completes the task as requested.",
-)
-_GENERIC_SUFFIX = "\n\n### Instruction:\nPlease provide a response. Input:Input.\n\n### Response:"
-
-_DOMAIN_PROBES: dict[str, tuple[str, ...]] = {
-    "math": (
-        "Question: A box holds 12 pencils. How many pencils are in 7 boxes?\nAnswer:",
-        "Question: What is 15% of 240?\nAnswer:",
-        "Question: If x + 9 = 4x, what is x?\nAnswer:",
-        "The next number in the sequence 3, 6, 12, 24 is",
-        "Question: A train covers 180 km in 3 hours. What is its speed?\nAnswer:",
-    ),
-    "code": (
-        'def largest(numbers):\n    """Return the largest number of a list."""\n    return',
-        "# Read a file and print each line\nwith open(path) as file:\n    for line in",
-        "Question: Which Python keyword starts a function definition?\nAnswer:",
-        "SELECT name FROM users WHERE",
-        "for (int i = 0; i < n; i++) {",
-    ),
-    "commonsense": (
-        "Question: Where would you put a plate after washing it?\nAnswer:",
-        "Question: Why do people carry an umbrella?\nAnswer:",
-        "Question: Sam forgot his keys at work. How would Sam feel?\nAnswer:",
-        "Goal: How do I keep bread fresh for longer?\nAnswer:",
-        "Question: What do plants need from the sun?\nAnswer:",
-    ),
-}
-
-
-DOMAINS = tuple(_DOMAIN_PROBES)
+# Sizes of the generic set: the five of Delta Activations, then with more phrasings of ours.
+GENERIC_COUNTS = (5, 10, 20)
+DOMAINS = tuple(DOMAIN_PROBES)
 
 
 @dataclass(frozen=True)
@@ -111,10 +77,19 @@ class ProbeSet:
         return TokenizedProbes(padded, lengths, self.fingerprint)
 
 
-def create_generic_probes() -> ProbeSet:
-    """Return the five generic instruction probes of Delta Activations."""
-    texts = tuple(prefix + _GENERIC_SUFFIX for prefix in _GENERIC_PREFIXES)
-    return ProbeSet(texts, name="generic")
+def create_generic_probes(count: int = 5) -> ProbeSet:
+    """Return generic instruction probes: one template under different instruction prefixes.
+
+    Args:
+        count: 5 (those of Delta Activations), 10 or 20; a smaller set opens a larger one.
+
+    Raises:
+        SettingError: another count.
+    """
+    if count not in GENERIC_COUNTS:
+        raise SettingError(f"count: expected one of {GENERIC_COUNTS} generic probes, got {count}")
+    texts = tuple(prefix + GENERIC_SUFFIX for prefix in GENERIC_PREFIXES[:count])
+    return ProbeSet(texts, name="generic" if count == GENERIC_COUNTS[0] else f"generic-{count}")
 
 
 def create_domain_probes(domain: str) -> ProbeSet:
@@ -123,6 +98,6 @@ def create_domain_probes(domain: str) -> ProbeSet:
     Raises:
         ValueError: another domain.
     """
-    if domain not in _DOMAIN_PROBES:
+    if domain not in DOMAIN_PROBES:
         raise ValueError(f"domain: expected one of {DOMAINS}, got {domain!r}")
-    return ProbeSet(_DOMAIN_PROBES[domain], name=domain)
+    return ProbeSet(DOMAIN_PROBES[domain], name=domain)

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from llgbm.deltas.plain_attention import register_plain_attention
+from llgbm.deltas.plain_attention import NAME, register_plain_attention
 from llgbm.deltas.spec import device_of
 
 # Tokens up to which plain products were faster on two CPU cores, forward and backward; at 96 they
@@ -41,12 +41,23 @@ def short_attention(model: nn.Module, tokens: int) -> Iterator[None]:
     if not attends_shortly(model, tokens):
         yield
         return
-    plain = config.model_type in PLAIN_MODELS and not model.training
-    config._attn_implementation = register_plain_attention() if plain else "eager"
+    chosen = attention_of(model, tokens)
+    if chosen == NAME:
+        register_plain_attention()
+    config._attn_implementation = chosen
     try:
         yield
     finally:
         config._attn_implementation = before
+
+
+def attention_of(model: nn.Module, tokens: int) -> str:
+    """Name of the implementation by which a model attends within `short_attention`."""
+    config: Any = model.config.get_text_config()  # type: ignore[union-attr, operator]
+    if not attends_shortly(model, tokens):
+        return str(config._attn_implementation)
+    plain = config.model_type in PLAIN_MODELS and not model.training
+    return NAME if plain else "eager"
 
 
 def attends_shortly(model: nn.Module, tokens: int) -> bool:

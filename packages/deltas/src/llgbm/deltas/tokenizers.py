@@ -33,6 +33,11 @@ def tokenizer_of(model: nn.Module) -> Any:
         ) from None
 
 
+def has_tokenizer(model: nn.Module) -> bool:
+    """Whether a tokenizer is registered for `model`."""
+    return model in _TOKENIZERS
+
+
 def cut_left(ids: Sequence[int], max_tokens: int, tokenizer: Any) -> tuple[int, ...]:
     """Return the last tokens, at most `max_tokens`; a token that opens texts (BOS) stays first."""
     opening = tuple(ids[:1]) if ids[0] == getattr(tokenizer, "bos_token_id", None) else ()

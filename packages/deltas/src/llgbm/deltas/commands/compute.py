@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from llgbm.deltas.adapter_folders import find_adapters
-from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.adapter_folders import find_teachers
+from llgbm.deltas.base_models import DEFAULT_MODEL, load_base_model
 from llgbm.deltas.commands.cached import print_statistics
 from llgbm.deltas.compute import compute_cache
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.peft_format import read_adapter_info
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.processes import launched_processes
+
+DEFAULT_PROBES, DEFAULT_DELTAS = "generic", DeltaSpec(aggregation="per_probe")
 
 
 @dataclass(frozen=True)
 class ComputeConfig:
     """Compute the deltas of all adapters in a folder; what is cached is not computed again.
 
+    Full models in the folder (config.json with model*.safetensors) count as teachers too. Under
+    `accelerate launch` the processes share the work.
+
     Args:
-        adapters: folder, searched through for PEFT adapters.
+        adapters: folder, searched through for PEFT adapters and for models tuned from the base.
         out: folder of the cache; ADAPTERS/deltas where not given.
         base_model: `smollm2-135m`, a local folder or a hub id; what the first adapter names
             where not given.
-        probes: `generic`, `math`, `code`, `commonsense` or a .txt file, one probe a line.
+        probes: `generic` (5 probes), `generic-10`, `generic-20`, `math`, `code`, `commonsense` or
+            a .txt file, one probe a line; several joined by +, such as `generic+math`.
         deltas: what is read off the hidden states.
         adapters_per_forward: adapters of one forward.
         rebuild: begin the cache anew.
@@ -36,8 +44,8 @@ class ComputeConfig:
     adapters: Annotated[Path, tyro.conf.Positional]
     out: Path | None = None
     base_model: str = ""
-    probes: str = "generic"
-    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    probes: str = DEFAULT_PROBES
+    deltas: DeltaSpec = field(default_factory=lambda: DEFAULT_DELTAS)
     adapters_per_forward: int = 8
     rebuild: bool = False
 
@@ -46,23 +54,44 @@ class ComputeConfig:
 
 
 def compute(config: ComputeConfig) -> None:
-    """Fill the cache and print its statistics."""
-    adapters = find_adapters(config.adapters)
-    probes = named_probes(config.probes)
-    name = config.base_model
-    if not name:
-        name = read_adapter_info(next(iter(adapters.values()))).base_model_name or "smollm2-135m"
-    model, _ = load_base_model(name)
-    out = config.out or config.adapters / "deltas"
-    summary = compute_cache(
-        model,
-        adapters,
-        out,
-        probes,
-        config.deltas,
-        name,
-        config.adapters_per_forward,
-        config.rebuild,
-    )
-    print_statistics(out, summary.broken)
-    print(f"{out}: {len(summary.computed)} computed, {len(summary.reused)} reused")
+    """Fill the cache and print its statistics; the processes of an `accelerate launch` share it."""
+    with launched_processes() as processes:
+        probes = named_probes(config.probes)
+        given = Path(config.base_model).expanduser() if config.base_model else None
+        base = given if given is not None and given.is_dir() else None
+        adapters, models = find_teachers(config.adapters, base)
+        name = config.base_model or base_named_by(adapters, models)
+        model, _ = processes.on_each(lambda: load_base_model(name, device=processes.device))
+        out = config.out or config.adapters / "deltas"
+        summary = compute_cache(
+            model,
+            adapters,
+            out,
+            probes,
+            config.deltas,
+            name,
+            config.adapters_per_forward,
+            config.rebuild,
+            models=models,
+            processes=processes,
+        )
+        if processes.is_main:
+            print_statistics(out, summary.broken)
+            counted = f"{len(summary.computed)} computed, {len(summary.reused)} reused"
+            shared = f" by {processes.count} processes" if processes.count > 1 else ""
+            print(f"{out}: {counted}{shared}")
+
+
+def base_named_by(adapters: Mapping[str, Path], models: Mapping[str, Path]) -> str:
+    """Name the base that the first adapter was made for; full models name none.
+
+    Raises:
+        SettingError: there is no adapter.
+    """
+    if not adapters:
+        first = next(iter(models.values()))
+        raise SettingError(
+            f"base_model: expected the model that {first} was tuned from, got none: add "
+            "--base-model"
+        )
+    return read_adapter_info(next(iter(adapters.values()))).base_model_name or DEFAULT_MODEL

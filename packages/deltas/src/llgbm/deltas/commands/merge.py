@@ -9,10 +9,9 @@ from typing import Annotated
 import tyro
 
 from llgbm.deltas.errors import AdapterError, SettingError, require_at_least
+from llgbm.deltas.merge_folders import merge_folders
 from llgbm.deltas.merging import MergeMethod
-from llgbm.deltas.merging import merge as merge_weights
-from llgbm.deltas.peft_format import check_output, load_adapter, read_adapter_info, save_adapter
-from llgbm.deltas.weights import LoRAWeights
+from llgbm.deltas.peft_format import check_output
 
 
 @dataclass(frozen=True)
@@ -20,11 +19,11 @@ class MergeConfig:
     """Merge adapters of one base model in the space of their updates.
 
     Args:
-        adapters: two or more PEFT folders of the same modules and rank.
+        adapters: two or more PEFT folders of the same modules; ranks may differ.
         out: folder of the merged adapter.
         method: average (exact, truncated to rank r), ties or dare.
         coefficients: one number an adapter; equal shares where not given.
-        r: rank of the result; the adapters' own where 0.
+        r: rank of the result; the largest among the adapters where 0.
         density: share of entries that ties and dare keep.
         overwrite: replace `out` where it holds an adapter.
     """
@@ -48,23 +47,13 @@ def merge(config: MergeConfig) -> None:
     check_output(config.out, config.overwrite)
     if len(config.adapters) < 2:
         raise AdapterError(f"merge: expected at least 2 adapters, got {len(config.adapters)}")
-    if config.coefficients and len(config.coefficients) != len(config.adapters):
-        raise AdapterError(
-            f"coefficients: expected {len(config.adapters)}, got {len(config.coefficients)}"
-        )
-    infos = [read_adapter_info(path) for path in config.adapters]
-    prints = {info.base_fingerprint for info in infos if info.base_fingerprint}
-    if len(prints) > 1:
-        raise AdapterError(f"merge: expected adapters of one base model, got {len(prints)}")
-    together = LoRAWeights.concatenate([load_adapter(path) for path in config.adapters])
-    most = min(min(m.in_features, m.out_features) for m in together.spec.modules)
-    if config.r > most:
-        raise SettingError(f"r: expected at most {most}, the smallest side, got {config.r}")
-    merged = merge_weights(
-        together, config.coefficients or None, config.method, config.r or None, config.density
+    spec = merge_folders(
+        config.adapters,
+        config.out,
+        config.method,
+        config.coefficients or None,
+        config.r or None,
+        config.density,
+        config.overwrite,
     )
-    print_name = next((info.base_model_name for info in infos if info.base_model_name), None)
-    save_adapter(merged, config.out, print_name, next(iter(prints), None))
-    print(
-        f"{config.out}: {len(config.adapters)} adapters merged ({config.method}), r={merged.spec.r}"
-    )
+    print(f"{config.out}: {len(config.adapters)} adapters merged ({config.method}), r={spec.r}")

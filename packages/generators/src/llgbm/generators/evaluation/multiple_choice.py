@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from llgbm.deltas.errors import TaskError
 from llgbm.deltas.functional import FunctionalLoRA
-from llgbm.deltas.packing import PackedBatch, TokenTree, pack
+from llgbm.deltas.log_likelihood import branch_log_likelihoods
+from llgbm.deltas.packing import TokenTree, pack
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.task import Example
 from llgbm.deltas.tokenizers import cut_left
@@ -22,8 +23,6 @@ from llgbm.deltas.weights import LoRAWeights
 Normalization = Literal["characters", "tokens", "none"]
 # Tokens of one forward, all adapters together.
 TOKENS_PER_FORWARD = {"cpu": 4096, "cuda": 65536}
-# Scored positions that go through the head at once: bounds the logits in float32.
-POSITIONS_PER_HEAD = 1024
 
 
 @dataclass(frozen=True)
@@ -136,30 +135,6 @@ def score_choices(
         _table([[len(branch) for branch in tree.branches] for tree in trees], widest),
         torch.tensor([example.gold for example in examples]),
     )
-
-
-def branch_log_likelihoods(model: nn.Module, packed: PackedBatch) -> Tensor:
-    """Log-likelihood of each branch of a packed batch, [branches] float32.
-
-    The decoder runs without its head, and the head on the scored positions alone.
-    """
-    device = device_of(model)
-    batch = packed.to(device)
-    body: Any = model.get_decoder()  # type: ignore[operator]
-    head: Any = model.get_output_embeddings()  # type: ignore[operator]
-    hidden = body(
-        input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
-        use_cache=False,
-    ).last_hidden_state.flatten(0, 1)
-    sums = torch.zeros(batch.branches, device=device)
-    for start in range(0, len(batch.source), POSITIONS_PER_HEAD):
-        part = slice(start, start + POSITIONS_PER_HEAD)
-        logits = head(hidden[batch.source[part]]).float()
-        chosen = logits.gather(1, batch.target[part, None])[:, 0]
-        sums.index_add_(0, batch.branch[part], chosen - logits.logsumexp(1))
-    return sums
 
 
 def _slices(trees: Sequence[TokenTree], limit: int, n: int) -> list[list[int]]:
