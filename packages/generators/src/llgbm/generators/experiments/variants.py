@@ -9,7 +9,7 @@ from types import MappingProxyType
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Ramp
-from llgbm.generators.losses.recommended import DELTA_FROM, recommended_objective
+from llgbm.generators.losses.recommended import recommended_objective
 from llgbm.generators.training.config import ConditionShares, TrainConfig
 
 # From the configuration of a preset to that of a variant.
@@ -35,12 +35,14 @@ class Ablation:
     separate_A: frozenset[str] = frozenset()
 
 
-def _late(config: TrainConfig) -> Ramp:
-    return Ramp(min(round(DELTA_FROM * config.steps), config.steps - 1), config.steps // 20)
-
-
 def _lambda(value: float) -> Change:
-    return lambda c: replace(c, objective=MultiTask(lambda_delta=value, schedule=_late(c)))
+    """From the first tenth on: a term that begins late cannot matter for a best step before."""
+
+    def change(config: TrainConfig) -> TrainConfig:
+        ramp = Ramp(config.steps // 10, config.steps // 10)
+        return replace(config, objective=MultiTask(lambda_delta=value, schedule=ramp))
+
+    return change
 
 
 def _guided(every_n: int, kl: float = 0.0, sft: float = 0.0) -> Change:

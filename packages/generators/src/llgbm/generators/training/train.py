@@ -73,6 +73,9 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
     if trainer.accelerator.is_main_process:
         write_json(folder / SETTINGS, config.settings())
+    processes = trainer.accelerator.num_processes
+    if processes > 1:
+        trainer.accelerator.print(f"{config.name}: every step is shared by {processes} processes")
     trainer.fit()
     trainer.accelerator.print(f"{folder}: best delta cosine on validation {trainer.best:.3f}")
     return folder
