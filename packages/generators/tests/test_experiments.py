@@ -35,6 +35,7 @@ def tiny_preset(tiny_run, monkeypatch) -> ExperimentPreset:
         seeds=2,
         examples=4,
         equal_seconds=0.5,
+        pairs=1,
         r=2,
     )
     monkeypatch.setitem(presets.PRESETS, "demo", tiny)

@@ -40,9 +40,9 @@ CONSOLE = Console(
             f"{_HERE}.evaluate", "EvaluateConfig", "evaluate", "score all arms on held-out data"
         ),
         "experiment": Subcommand(
-            f"{_HERE}.experiments.run_ablations",
-            "AblationConfig",
-            "run_ablations",
+            f"{_HERE}.experiments.run",
+            "ExperimentConfig",
+            "run_experiment",
             "answer a question about the method, with intervals",
         ),
         "report": Subcommand(

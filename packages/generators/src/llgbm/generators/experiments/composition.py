@@ -1,9 +1,8 @@
-"""`llgbm experiment composition`: are deltas additive, and what do mixtures lose (phase 6)."""
+"""Composition: are deltas additive, and what do mixtures lose (seed 001, phase 6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -182,7 +181,7 @@ def _additivity(
     for index, (first, second) in enumerate(pairs):
         together = [singles[first], singles[second], mixed.select([index])]
         one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu().flatten(1)
-        total = sum(predicted[index]).flatten() if predicted_here else one + two  # type: ignore[union-attr]
+        total = sum(predicted[index]).flatten() if predicted_here else one + two
         found[f"{first}+{second}"] = Additivity(
             *(
                 float(F.cosine_similarity(both, other, dim=0))
@@ -234,8 +233,3 @@ def _retained(
                 assert share is not None
                 kept[arm].append(share)
     return {arm: float(np.mean(values)) if values else None for arm, values in kept.items()}
-
-
-def default_path(root: Path) -> Path:
-    """Where the results of a run stand."""
-    return root / "experiments" / "composition.json"

@@ -1,4 +1,4 @@
-"""`llgbm experiment`: train every variant of an ablation, measure them side by side."""
+"""Train every variant of an ablation, measure them side by side."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
 from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, SettingError, require_at_least
+from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
@@ -44,7 +43,7 @@ class AblationConfig:
     """Answer one question about the method.
 
     Args:
-        name: of the ablation; `llgbm experiment --help` lists them.
+        name: of the ablation, of ABLATIONS.
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
         run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
             where not given. A second call goes on where the first stopped.
@@ -54,7 +53,7 @@ class AblationConfig:
         seed: of teachers and data; generators count up from it.
     """
 
-    name: Annotated[str, tyro.conf.Positional]
+    name: str
     preset: PresetName = "demo"
     run: Path | None = None
     out: Path | None = None
@@ -63,7 +62,6 @@ class AblationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_at_least(0, seed=self.seed)
         known = sorted(ABLATIONS)
         if self.name not in ABLATIONS:
             raise SettingError(f"experiment: expected one of {known}, got {self.name!r}")

@@ -1,0 +1,81 @@
+"""`llgbm experiment NAME`: one command for every question about the method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.generators.experiments.presets import PresetName
+
+Experiment = Literal[
+    "aggregation",
+    "composition",
+    "conditions",
+    "decoder",
+    "initialisation",
+    "lambda",
+    "objective",
+    "probes",
+    "representation",
+    "weights",
+]
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Answer one question about the method.
+
+    Args:
+        name: of the experiment.
+        preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
+        run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
+            where not given. A second call goes on where the first stopped.
+        out: file that the results are copied to.
+        variants: names of those to run, of an ablation; all where not given.
+        base_model: `smollm2-135m`, a local folder or a hub id.
+        seed: of teachers and data; generators count up from it.
+    """
+
+    name: Annotated[Experiment, tyro.conf.Positional]
+    preset: PresetName = "demo"
+    run: Path | None = None
+    out: Path | None = None
+    variants: tuple[str, ...] = ()
+    base_model: str = "smollm2-135m"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(0, seed=self.seed)
+        if self.name == "composition" and self.variants:
+            raise SettingError(f"variants: expected none for {self.name}, got {self.variants}")
+
+
+def run_experiment(config: ExperimentConfig) -> None:
+    """Run the experiment; see run_ablations and run_composition."""
+    if config.name == "composition":
+        from llgbm.generators.experiments.run_composition import (
+            CompositionConfig,
+            run_composition,
+        )
+
+        run_composition(
+            CompositionConfig(config.preset, config.run, config.out, config.base_model, config.seed)
+        )
+        return
+    from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
+
+    run_ablations(
+        AblationConfig(
+            config.name,
+            config.preset,
+            config.run,
+            config.out,
+            config.variants,
+            config.base_model,
+            config.seed,
+        )
+    )

@@ -1,0 +1,83 @@
+"""Composition on a tiny model: mixtures are trained, compared and written."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import RunError
+from llgbm.deltas.peft_format import load_adapter
+from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.experiments import presets
+from llgbm.generators.experiments.composition import pairs_of
+from llgbm.generators.experiments.composition_results import CompositionResults
+from llgbm.generators.experiments.mixed_teachers import first_teachers, mixed_teachers
+from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.training.behaviour import Behaviour
+
+ARMS = {
+    "base", "first_teacher", "second_teacher", "mixed_teacher", "average", "ties", "dare", "sum",
+    "retrieved_delta_sum", "generated_mixed",
+}  # fmt: skip
+
+
+def test_the_experiment_compares_every_mixture(tiny_run, tmp_path, monkeypatch, capsys) -> None:
+    _, folder, files = tiny_run
+    tiny = presets.ExperimentPreset(
+        tasks=(files[0], files[1]),
+        validation=(),
+        held_out=(),
+        teachers_per_task=2,
+        teacher=TeacherOptim(steps=4, examples_per_step=4, lr=0.02),
+        steps=6,
+        batch_size=2,
+        codes=2,
+        seeds=1,
+        examples=4,
+        equal_seconds=0.5,
+        pairs=3,
+        r=2,
+    )
+    monkeypatch.setitem(presets.PRESETS, "demo", tiny)
+    model, tokenizer = load_base_model(str(folder))
+    config = CompositionConfig("demo", tmp_path, tmp_path / "out.json", str(folder))
+    results = run_composition(config, model, tokenizer)
+    assert CompositionResults.read(tmp_path / "out.json") == results
+    assert set(results.accuracy) == set(results.mean) == set(results.retained) == ARMS
+    assert set(results.accuracy["ties"]) == {"caps+digits"}
+    assert set(results.over_average) == ARMS - {"average"}
+    printed = capsys.readouterr().out
+    assert "caps+digits" in printed
+    # What is reported are the cosines of the adapters that were written.
+    run = RunFolder(tmp_path)
+    manifest = Manifest.read(run.manifest)
+    firsts = first_teachers(manifest)
+    adapters = manifest.load(run.checkpoints, [firsts["caps"], firsts["digits"]])
+    mixed = load_adapter(tmp_path / "composition" / "caps+digits")
+    behaviour = Behaviour.of(model, named_probes("generic"), DeltaSpec(aggregation="per_probe"))
+    with torch.no_grad():
+        one, two, both = behaviour(LoRAWeights.concatenate([adapters, mixed])).flatten(1)
+    found = results.additivity["generic"]["caps+digits"]
+    assert found.with_sum == pytest.approx(float(F.cosine_similarity(both, one + two, dim=0)))
+    assert found.with_first == pytest.approx(float(F.cosine_similarity(both, one, dim=0)))
+    assert found.with_second == pytest.approx(float(F.cosine_similarity(both, two, dim=0)))
+
+    # A second call trains no mixture again.
+    monkeypatch.setattr(BatchedTeachers, "train_step", lambda self: pytest.fail("trained again"))
+    again = mixed_teachers(run, manifest, pairs_of(manifest, 3), tiny.teacher, model, tokenizer)
+    assert all(torch.equal(again.lora_B[p], mixed.lora_B[p]) for p in mixed.spec.paths)
+
+
+def test_results_that_are_damaged_are_named(tmp_path) -> None:
+    path = tmp_path / "composition.json"
+    path.write_text('{"schema": 1, "kind": "composition", "additivity": {"generic": 3}}')
+    with pytest.raises(RunError, match="expected composition results"):
+        CompositionResults.read(path)
+    path.write_text('{"schema": 1, "kind": "ablation"}')
+    with pytest.raises(RunError, match="schema and kind"):
+        CompositionResults.read(path)
