@@ -152,7 +152,7 @@ def _predicted(
     encoder = PretrainedTextEncoder(predictor.config.text_encoder)
     cache = EmbeddingCache(run.embeddings)
     return [
-        tuple(predictor(embed_conditions(conditions[:2], encoder, cache)))  # type: ignore[misc]
+        tuple(predictor(embed_conditions(conditions[:2], encoder, cache)))
         for conditions in _mixed_conditions(manifest, pairs)
     ]
 
@@ -181,7 +181,8 @@ def _additivity(
     for index, (first, second) in enumerate(pairs):
         together = [singles[first], singles[second], mixed.select([index])]
         one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu().flatten(1)
-        total = sum(predicted[index]).flatten() if predicted_here else one + two
+        first_predicted, second_predicted = predicted[index]
+        total = (first_predicted + second_predicted).flatten() if predicted_here else one + two
         found[f"{first}+{second}"] = Additivity(
             *(
                 float(F.cosine_similarity(both, other, dim=0))

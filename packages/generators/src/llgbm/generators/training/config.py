@@ -45,6 +45,8 @@ class TrainConfig:
         probes: `generic`, a domain (`math`, `code`, `commonsense`) or a text file.
         deltas: what is read off the hidden states; must be as in the delta cache.
         delta_cache: name of the delta cache of the run; the main one where empty.
+        target_models: folder of fully fine-tuned models, each in a folder named after its task;
+            their deltas are the targets in place of the adapters' (mode B).
         encoder: frozen text encoder.
         validate_every: steps between validations; the best by delta cosine is kept.
         save_every: steps between states that a resumed run goes on from.
@@ -72,6 +74,7 @@ class TrainConfig:
     probes: str = "generic"
     deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
     delta_cache: str = ""
+    target_models: Path | None = None
     encoder: str = "minilm-l6"
     validate_every: int = 25
     save_every: int = 50
@@ -108,7 +111,7 @@ class TrainConfig:
         content = {key: value for key, value in asdict(self).items() if key not in neutral}
         content["objective"] = _described(self.chosen_objective)
         content["decoder"] = _described(self.decoder)
-        return json.loads(json.dumps(content))
+        return json.loads(json.dumps(content, default=str))
 
 
 def _described(part: Any) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from llgbm.generators.training.behaviour import Behaviour, delta_cosine, delta_n
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
 from llgbm.generators.training.metrics_log import MetricsLog
+from llgbm.generators.training.model_targets import with_model_targets
 from llgbm.generators.training.task_loss import TaskExamples
 
 SETTINGS, FINISHED = "training.json", "finished.json"
@@ -69,6 +70,11 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
         return folder
     if model is None:
         model, _ = load_base_model(inputs.manifest.base_model)
+    if config.target_models is not None:
+        probes = named_probes(config.probes)
+        inputs = with_model_targets(
+            inputs, run, config.target_models, probes, config.deltas, config.delta_cache, model
+        )
     trainer = Trainer(config, inputs, model, run)
     # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
     if trainer.accelerator.is_main_process:
