@@ -183,7 +183,8 @@ def test_the_results_hold_every_arm_and_split(tiny_run) -> None:
     results = Results.read(run.results)
     arms = {
         "base", "random", "mean_adapter", "nearest_text", "nearest_delta", "generated",
-        "generated_description", "generated_shuffled", "teacher",
+        "generated_description", "generated_shuffled", "teacher", "described",
+        "retrieved_average",
     }  # fmt: skip
     for split in ("seen", "held_out_family"):
         assert set(results.accuracy[split]) == arms
@@ -203,10 +204,10 @@ def test_the_results_hold_every_arm_and_split(tiny_run) -> None:
 def test_an_interrupted_evaluation_goes_on_after_its_finished_tasks(
     run_copy, monkeypatch, capsys
 ) -> None:
-    import llgbm.generators.evaluate as module
+    from llgbm.generators.evaluation.task_scores import TaskScorer
 
     before = (run_copy / "evaluation" / "scores.jsonl").read_text()
-    score, calls = module.score_choices, []
+    score, calls = TaskScorer.score, []
 
     def interrupted(*arguments, **options):
         calls.append(1)
@@ -215,7 +216,7 @@ def test_an_interrupted_evaluation_goes_on_after_its_finished_tasks(
         return score(*arguments, **options)
 
     command = ["evaluate", "--run", str(run_copy), "--examples", "6"]
-    monkeypatch.setattr(module, "score_choices", interrupted)
+    monkeypatch.setattr(TaskScorer, "score", interrupted)
     assert CONSOLE.run(command) == 130
     assert CONSOLE.run(command) == 0
     assert len(calls) == 4
@@ -225,7 +226,7 @@ def test_an_interrupted_evaluation_goes_on_after_its_finished_tasks(
 
 def test_the_report_is_one_file_that_fetches_nothing(tiny_run) -> None:
     html = RunFolder(tiny_run[0]).report.read_text()
-    assert html.count("<svg") == 5
+    assert html.count("<svg") == 6
     assert "src=" not in html
     assert "<link" not in html
     assert "generated from prompts" in html

@@ -31,7 +31,7 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda c: c.update(schema="1"), "schema: expected 1, got '1'"),
+        (lambda c: c.update(schema="2"), "schema: expected 2, got '2'"),
         (lambda c: c.update(scale=3), "scale: expected a text, got 3"),
         (lambda c: c.update(environment=None), "environment: expected an object, got NoneType"),
         (lambda c: c["environment"].pop("seed"), "environment: .* no \\['seed'\\]"),
