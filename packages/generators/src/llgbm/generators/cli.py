@@ -27,6 +27,12 @@ CONSOLE = Console(
         "evaluate": Subcommand(
             f"{_HERE}.evaluate", "EvaluateConfig", "evaluate", "score all arms on held-out data"
         ),
+        "identifiability": Subcommand(
+            f"{_HERE}.identify",
+            "IdentifiabilityConfig",
+            "identifiability",
+            "what exposes an adapter that only matches a mean delta",
+        ),
         "report": Subcommand(
             f"{_HERE}.make_report", "ReportConfig", "make_report", "write a run's report.html"
         ),
