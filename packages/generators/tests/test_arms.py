@@ -1,15 +1,21 @@
 """Arms are what they say: null adapters, retrieved merges, and pools that share."""
 
+import warnings
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from llgbm.deltas.errors import AdapterError, SettingError
 from llgbm.deltas.spec import LoRASpec
+from llgbm.deltas.task import Example
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.arms import ARMS, REGISTRY, choose_arms
 from llgbm.generators.evaluation.arms.context import ArmSettings
 from llgbm.generators.evaluation.arms.nulls import gaussian_adapter, teacher_with_noise
+from llgbm.generators.evaluation.arms.retrieval import _merged
 from llgbm.generators.evaluation.pool import AdapterPool
+from llgbm.generators.evaluation.tasks import with_prefix
 
 
 def update(weights: LoRAWeights, path: str) -> torch.Tensor:
@@ -123,3 +129,30 @@ def test_arms_are_chosen_by_name_in_table_order() -> None:
 def test_sizes_of_arms_that_make_no_sense_are_refused(settings) -> None:
     with pytest.raises(SettingError, match=next(iter(settings))):
         ArmSettings(**settings)
+
+
+def test_a_description_stands_before_the_query_and_changes_nothing_else() -> None:
+    examples = [Example("2 + 2 =", (" 4", " 5"), 0)]
+    assert with_prefix(examples, "Add numbers") == [
+        Example("Add numbers\n\n2 + 2 =", (" 4", " 5"), 0)
+    ]
+    assert with_prefix(examples, "") == examples
+
+
+def test_ties_of_one_adapter_is_that_adapter_pruned_and_not_made_smaller(
+    tiny_spec, make_teachers
+) -> None:
+    # Equal adapters agree everywhere: with shares of 1 their TIES merge keeps their size.
+    same = make_teachers(tiny_spec, 1).select([0, 0, 0])
+    context = SimpleNamespace(
+        train=same,
+        device=torch.device("cpu"),
+        settings=ArmSettings(density=1.0),
+        drawn=lambda key: torch.Generator().manual_seed(0),
+    )
+    path = tiny_spec.paths[0]
+    for method in ("ties", "average", "dare"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT says that density 1 prunes nothing
+            merged = _merged(context, [0, 1, 2], method, method)
+        torch.testing.assert_close(update(merged, path), update(same, path), atol=1e-5, rtol=1e-3)

@@ -57,7 +57,7 @@ class EvaluateConfig:
     examples: int = 100
     condition_prompts: int = 8
     held_out_probes: str = "commonsense"
-    parse_examples: int = 4
+    parse_examples: int = 8
     parse_tokens: int = 8
     arm_settings: ArmSettings = field(default_factory=ArmSettings)
     seed: int = 0

@@ -83,7 +83,8 @@ def _decode(model: nn.Module, ids: Tensor, mask: Tensor, max_new_tokens: int) ->
             past_key_values=cache,
             use_cache=True,
         )
-        ids = head(output.last_hidden_state[:, -1:]).float().argmax(-1)
+        # Two axes: a product with a slice of three copies the head's weight for every row.
+        ids = head(output.last_hidden_state[:, -1]).float().argmax(-1, keepdim=True)
         made.append(ids)
         if len(made) == max_new_tokens:
             return torch.cat(made, dim=1)

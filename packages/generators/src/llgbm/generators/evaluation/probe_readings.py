@@ -88,8 +88,14 @@ class ProbeReader:
         step = max(1, POSITIONS_PER_HEAD // max(n, len(teachers)))
         for start in range(0, t, step):
             part = slice(start, start + step)
-            log_q = head(others[:, part]).float().log_softmax(-1)
-            log_p = head(teachers[:, part]).float().log_softmax(-1)
+            log_q, log_p = (
+                # Two axes: a product with a slice of three copies the head's weight for each row.
+                head(rows[:, part].flatten(0, 1))
+                .float()
+                .log_softmax(-1)
+                .unflatten(0, (len(rows), -1))
+                for rows in (others, teachers)
+            )
             for place, row in enumerate(log_p):
                 sums[:, place] += F.kl_div(
                     log_q, row.expand_as(log_q), reduction="none", log_target=True

@@ -94,7 +94,8 @@ def alignment_block(scores: Sequence[TaskScores], seed: int) -> Alignment:
         base = right[item.arms["base"][0]]
         for place, cosine in enumerate(item.cosine):
             if cosine is not None:
-                arm = next(arm for arm in ARMS if place in item.arms.get(arm, []))
+                # The last arm that has it: what retrieval found may be the task's own teacher.
+                arm = next(arm for arm in reversed(ARMS) if place in item.arms.get(arm, []))
                 points.append(Point(item.task, arm, cosine, float(right[place] - base)))
     return Alignment(
         correlation(points, pearson, seed), correlation(points, spearman, seed), tuple(points)
@@ -106,14 +107,19 @@ def _right(row: Sequence[int | None], gold: Sequence[int]) -> int:
 
 
 def _by_task(scores: Sequence[TaskScores], arm: str, quantity: str, seed: int) -> Interval | None:
-    """Mean over an arm's adapters on each task, then over the tasks that have one."""
+    """Mean over an arm's adapters on each task, then over tasks; None unless every task has one.
+
+    A retrieval arm that found a task's only teacher has nothing there to be compared with: a
+    mean over the tasks where it went wrong would mislead.
+    """
     values = {}
     for item in scores:
         numbers: Numbers = getattr(item, quantity)
         value = _mean([numbers[place] for place in item.arms.get(arm, [])])
-        if value is not None:
-            values[item.task] = value
-    return over_tasks(values, seed) if values else None
+        if value is None:
+            return None
+        values[item.task] = value
+    return over_tasks(values, seed)
 
 
 def _mean(numbers: Numbers) -> float | None:
