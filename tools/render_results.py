@@ -48,7 +48,9 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     for arm in _arms(results["accuracy"]):
         cells = [_span(results["accuracy"][split].get(arm), 2) for split in splits]
         lines.append(f"| {ARMS[arm]} | " + " | ".join(cells) + " |")
-    lines += ["", "Brackets are 95% bootstrap intervals over examples within tasks.", ""]
+    drawn = "examples within tasks"
+    drawn += " and seeds" if "generator seeds" in results["scale"] else ""
+    lines += ["", f"Brackets are 95% bootstrap intervals over {drawn}.", ""]
     lines += ["| metric | value |", "|---|---|"]
     for key, value in results["metrics"].items():
         lines.append(f"| {key} | {'–' if value is None else format(value, '+.3f')} |")
