@@ -12,14 +12,31 @@ BENCHES = ROOT / "packages" / "bench" / "results"
 GPUS = ("h100", "h200", "b200", "a100")
 ARMS = {
     "base": "base model",
+    "described": "base, description in context",
+    "multi_task": "one LoRA for all tasks",
     "random": "random LoRA, norms matched",
     "mean_adapter": "mean of the teachers",
+    "gaussian": "drawn from the teachers' Gaussian",
+    "teacher_noise": "teacher + noise",
     "nearest_text": "nearest teacher by text",
     "nearest_delta": "nearest teacher by delta",
+    "retrieved_average": "nearest by delta, averaged",
+    "retrieved_ties": "nearest by delta, TIES",
+    "retrieved_dare": "nearest by delta, DARE",
+    "rank1": "rank-1 delta matcher (adversary)",
     "generated": "generated from prompts",
     "generated_description": "generated from a sentence",
     "generated_shuffled": "generated, wrong condition",
     "teacher": "teacher (oracle)",
+}
+MEASURED = {
+    "mean_cosine": "delta cosine, mean of the five generic probes, last layer",
+    "layers_cosine": "delta cosine, each generic probe, several layers",
+    "held_out_cosine": "delta cosine, each held-out probe, last layer",
+    "held_out_layers_cosine": "delta cosine, each held-out probe, several layers",
+    "kl": "KL from the teacher, held-out probes, nats",
+    "score": "relative error of each generic probe in several layers + KL over the base's",
+    "held_out_score": "the same on held-out probes",
 }
 
 
@@ -28,26 +45,100 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     splits = list(results["accuracy"])
     lines = [f"## {name}", "", f"{results['scale']}. {_where(results)}", ""]
     lines += ["| accuracy | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
-    for arm, words in ARMS.items():
-        cells = []
-        for split in splits:
-            found = results["accuracy"][split].get(arm)
-            cells.append(
-                "–"
-                if not found
-                else f"{found['mean']:.3f} [{found['low']:.2f}, {found['high']:.2f}]"
-            )
-        lines.append(f"| {words} | " + " | ".join(cells) + " |")
-    lines += ["", "Brackets are 95% bootstrap intervals over examples within tasks.", ""]
+    for arm in _arms(results["accuracy"]):
+        cells = [_span(results["accuracy"][split].get(arm), 2) for split in splits]
+        lines.append(f"| {ARMS[arm]} | " + " | ".join(cells) + " |")
+    drawn = "examples within tasks"
+    drawn += " and seeds" if "generator seeds" in results["scale"] else ""
+    lines += ["", f"Brackets are 95% bootstrap intervals over {drawn}.", ""]
     lines += ["| metric | value |", "|---|---|"]
     for key, value in results["metrics"].items():
         lines.append(f"| {key} | {'–' if value is None else format(value, '+.3f')} |")
     for key, cosines in results["delta_cosine"].items():
         for generator, value in cosines.items():
             lines.append(f"| delta cosine, {key}, {generator} | {value:.4f} |")
-    lines += ["", *_note(ROOT / "docs" / "results" / f"{name}.note.md")]
+    lines += ["", *_blocks(name, results)]
+    lines += _note(ROOT / "docs" / "results" / f"{name}.note.md")
     seconds = ", ".join(f"{k} {v:.0f} s" for k, v in results["seconds"].items())
     return [*lines, f"Wall clock: {seconds}.", ""]
+
+
+def _blocks(name: str, results: dict[str, Any]) -> list[str]:
+    """Tables of what an evaluation holds beside accuracies; older files hold none."""
+    lines: list[str] = []
+    for key, title, columns in (
+        ("differences", "generated - arm, paired", None),
+        ("behaviour", "held-out probes", {"cosine": "delta cosine", "kl": "KL, nats"}),
+        ("nearest_teacher", "nearest-teacher ratio", {"delta_w": "ΔW", "delta": "deltas"}),
+        ("parse_rate", "free answers", {"parsed": "is a choice", "correct": "right, of these"}),
+    ):
+        found = {split: arms for split, arms in results.get(key, {}).items() if arms}
+        if not found:
+            continue
+        heads = [
+            f"{split}{f', {words}' if words else ''}"
+            for split in found
+            for words in (columns or {"": ""}).values()
+        ]
+        lines += [f"| {title} | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+        for arm in _arms(found):
+            cells = []
+            for arms in found.values():
+                values = arms.get(arm)
+                if columns is None:
+                    cells.append(_span(values, 3))
+                else:
+                    cells += [_span((values or {}).get(column), 3) for column in columns]
+            lines.append(f"| {ARMS[arm]} | " + " | ".join(cells) + " |")
+        lines.append("")
+    if results.get("clusters"):
+        lines += ["| silhouette of the teachers | by task | by family |", "|---|---|---|"]
+        for space, scores in results["clusters"].items():
+            lines.append(f"| {space} | {_span(scores['task'], 3)} | {_span(scores['family'], 3)} |")
+        lines.append("")
+    alignment = results.get("alignment", {})
+    if alignment.get("points"):
+        from llgbm.generators.evaluation.alignment import Point
+        from llgbm.generators.report.plots import alignment_plot
+
+        plot = ROOT / "docs" / "results" / "plots" / f"{name}-alignment.svg"
+        plot.parent.mkdir(exist_ok=True)
+        points = [Point(**point) for point in alignment["points"]]
+        plot.write_text(alignment_plot(points), encoding="utf-8")
+        lines += [
+            f"Delta cosine on held-out probes and accuracy gain over the base, {len(points)} "
+            f"(adapter, task) pairs: Pearson {_span(alignment['pearson'], 2)}, Spearman "
+            f"{_span(alignment['spearman'], 2)}, intervals over tasks.",
+            "",
+            f"![alignment and accuracy](results/plots/{plot.name})",
+            "",
+        ]
+    return lines
+
+
+def identifiability(name: str, results: dict[str, Any]) -> list[str]:
+    """Section of one identifiability.json."""
+    rivals = list(results["mean"])
+    lines = [f"## {name}", "", f"{results['scale']}. {_where(results)}", ""]
+    lines += ["| mean over teachers | " + " | ".join(rivals) + " |", "|---|" + "---|" * len(rivals)]
+    for key, words in MEASURED.items():
+        cells = [f"{results['mean'][rival][key]:.4f}" for rival in rivals]
+        lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    return [*lines, "", *_note(ROOT / "docs" / "results" / f"{name}.note.md")]
+
+
+def _arms(by_split: dict[str, Any]) -> list[str]:
+    """Arms that some split has, in table order."""
+    return [arm for arm in ARMS if any(arm in arms for arms in by_split.values())]
+
+
+def _span(found: Any, digits: int) -> str:
+    """A number, or a mean with its interval."""
+    if found is None:
+        return "–"
+    if not isinstance(found, dict):
+        return f"{found:.{digits}f}"
+    return f"{found['mean']:.3f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 
 def benchmark(name: str, results: dict[str, Any]) -> list[str]:
@@ -136,7 +227,9 @@ def _where(results: dict[str, Any]) -> str:
 if __name__ == "__main__":
     text = ["# Results", "", "Rendered by `python tools/render_results.py`; do not edit.", ""]
     for path in sorted((ROOT / "docs" / "results").glob("*.json")):
-        text += main_job(path.stem, json.loads(path.read_text(encoding="utf-8")))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        render = main_job if "accuracy" in content else identifiability
+        text += render(path.stem, content)
     files = sorted(BENCHES.glob("*.json"))
     for path in files:
         text += benchmark(path.stem, json.loads(path.read_text(encoding="utf-8")))

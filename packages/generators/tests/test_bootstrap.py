@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llgbm.generators.evaluation.bootstrap import interval, paired_difference
+from llgbm.generators.evaluation.bootstrap import interval, over_tasks, paired_difference
+from llgbm.generators.evaluation.metrics import differences, seed_metrics
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
@@ -37,3 +38,75 @@ def test_a_difference_with_itself_is_nothing() -> None:
     outcomes = {"t": (np.arange(50) % 3 == 0).astype(float)}
     found = paired_difference(outcomes, outcomes)
     assert (found.mean, found.low, found.high, found.n) == (0.0, 0.0, 0.0, 50)
+
+
+def test_seeds_that_differ_widen_the_interval() -> None:
+    rng = np.random.default_rng(0)
+    shares = (0.3, 0.5, 0.7)
+    apart = np.stack([(rng.random(400) < share).astype(float) for share in shares])
+    alike = np.stack([(rng.random(400) < 0.5).astype(float) for _ in shares])
+    wide, narrow = interval({"t": apart}), interval({"t": alike})
+    assert wide.mean == pytest.approx(apart.mean())
+    assert wide.n == 400
+    # Three seeds drawn three times: the spread of their means is 0.2 * sqrt(2/3) / sqrt(3).
+    assert wide.high - wide.low > 0.25
+    assert narrow.high - narrow.low < 0.12
+
+
+def test_one_seed_gives_the_interval_of_its_examples() -> None:
+    values = (np.arange(50) % 3 == 0).astype(float)
+    assert interval({"t": values}) == interval({"t": values[None]})
+
+
+def test_a_seed_is_drawn_for_all_tasks_together() -> None:
+    # One seed is right everywhere, the other nowhere: a resample is 0, 1/2 or 1 overall.
+    table = np.stack([np.ones(10), np.zeros(10)])
+    found = interval({str(task): table for task in range(50)})
+    assert (found.low, found.mean, found.high) == (0, 0.5, 1)
+
+
+def test_differences_pair_seeds_and_examples() -> None:
+    rng = np.random.default_rng(0)
+    base = (rng.random((3, 200)) < 0.5).astype(float)
+    better = np.maximum(base, rng.random((3, 200)) < 0.1)
+    paired = paired_difference({"t": better}, {"t": base})
+    assert 0 < paired.low < paired.mean < paired.high < 0.12
+    # An arm without seeds stands beside each of them.
+    beside = paired_difference({"t": better}, {"t": base[0]})
+    assert beside.mean == pytest.approx(better.mean() - base[0].mean())
+    with pytest.raises(ValueError, match="same seeds"):
+        paired_difference({"t": better}, {"t": base[:2]})
+    with pytest.raises(ValueError, match="as many seeds in every task"):
+        interval({"a": base, "b": base[:2]})
+
+
+def test_metrics_name_every_seed() -> None:
+    def table(*means: float) -> dict:
+        return {"t": np.repeat(np.array(means)[:, None], 10, axis=1)}
+
+    outcomes = {
+        "base": {"t": np.full(10, 0.2)},
+        "mean_adapter": {"t": np.full(10, 0.4)},
+        "teacher": {"t": np.full(10, 0.8)},
+        "generated": table(0.4, 0.6),
+        "generated_shuffled": table(0.4, 0.5),
+    }
+    found = seed_metrics(outcomes, "seen", ["first", "second"])
+    assert found == pytest.approx(
+        {
+            "seen.first.accuracy": 0.4,
+            "seen.first.oracle_recovery": 0.0,
+            "seen.first.condition_sensitivity": 0.0,
+            "seen.second.accuracy": 0.6,
+            "seen.second.oracle_recovery": 0.5,
+            "seen.second.condition_sensitivity": 0.1,
+        }
+    )
+    against = differences(outcomes)
+    assert set(against) == set(outcomes) - {"generated"}
+    assert against["base"].mean == pytest.approx(0.3)
+
+
+def test_tasks_are_what_an_interval_over_tasks_draws() -> None:
+    found = over_tasks({"a": 0.0, "b": 1.0})
+    assert (found.low, found.mean, found.high, found.n) == (0, 0.5, 1, 2)

@@ -8,7 +8,9 @@ from llgbm.deltas.errors import RunError, TaskError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import pack
 from llgbm.deltas.task import Example
-from llgbm.generators.evaluation.arms import mean_adapter, mismatched, nearest, random_matched
+from llgbm.generators.evaluation.arms.generated import mismatched
+from llgbm.generators.evaluation.arms.nulls import mean_adapter, random_matched
+from llgbm.generators.evaluation.arms.retrieval import nearest
 from llgbm.generators.evaluation.bootstrap import Interval, interval, paired_difference
 from llgbm.generators.evaluation.metrics import split_metrics
 from llgbm.generators.evaluation.multiple_choice import encode_examples, score_choices
@@ -171,7 +173,7 @@ def test_results_survive_the_round_trip_and_fill_the_table(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda c: c.update(schema=2), "schema: expected 1"),
+        (lambda c: c.update(schema=1), "schema: expected 2"),
         (lambda c: c.pop("metrics"), "keys: expected"),
         (lambda c: c["accuracy"].update(other={}), "accuracy: expected splits among"),
         (lambda c: c["accuracy"]["seen"].update(magic={}), "expected arms among"),

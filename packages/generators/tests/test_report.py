@@ -9,9 +9,17 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from llgbm.generators.evaluation.alignment import Point
+from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.results import Results
-from llgbm.generators.report.plots import COLOURS, accuracy_plot, curves_plot, delta_map
+from llgbm.generators.report.plots import (
+    COLOURS,
+    accuracy_plot,
+    alignment_plot,
+    curves_plot,
+    delta_map,
+)
 
 
 def texts(svg: str) -> list[str]:
@@ -77,6 +85,18 @@ def test_both_splits_share_their_scale_and_the_first_arm_is_on_top() -> None:
     ticks = [text for text in texts(svg) if re.fullmatch(r"0\.\d+", text)]
     assert ticks
     assert ticks[: len(ticks) // 2] == ticks[len(ticks) // 2 :]
+
+
+def test_alignment_names_every_arm_and_needs_no_points(recwarn) -> None:
+    points = [Point("t", arm, 0.1 * place, -0.05 * place) for place, arm in enumerate(ARMS)]
+    svg = alignment_plot(points)
+    assert {ARM_WORDS[arm].replace("-", "\u2212") for arm in ARMS} <= {
+        text.replace("-", "\u2212") for text in texts(svg)
+    }
+    places = [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>generated', svg)]
+    assert max(places) < height(svg)
+    assert alignment_plot([]).startswith("<svg")
+    assert not recwarn.list
 
 
 def test_the_same_data_gives_the_same_picture() -> None:

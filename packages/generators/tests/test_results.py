@@ -5,7 +5,14 @@ import json
 import pytest
 
 from llgbm.deltas.errors import RunError
+from llgbm.generators.evaluation.alignment import Point
 from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.generators.evaluation.result_blocks import (
+    Alignment,
+    ArmBehaviour,
+    ArmParse,
+    ArmRatios,
+)
 from llgbm.generators.evaluation.results import Results
 
 
@@ -20,6 +27,21 @@ def results() -> Results:
         {"seen.teacher_gain": 0.3, "seen.oracle_recovery": None},
         {"validation": {"g": 0.5}},
         {"teach": 1.0},
+        {"seen": {"base": Interval(-0.1, -0.2, 0.1, 10)}},
+        {
+            "seen": {
+                "base": ArmBehaviour(None, Interval(0.2, 0.1, 0.3, 2)),
+                "teacher": ArmBehaviour(Interval(0.9, 0.8, 1.0, 2), Interval(0.0, 0.0, 0.1, 2)),
+            }
+        },
+        {"seen": {"generated": ArmRatios(Interval(1.4, 1.1, 1.7, 2), None)}},
+        {"seen": {"base": ArmParse(Interval(0.0, 0.0, 0.0, 8), None)}},
+        {"deltas": {"task": 0.7, "family": None}},
+        Alignment(
+            Interval(-0.3, -0.9, 0.6, 3),
+            None,
+            tuple(Point("t", "teacher", 0.5, gain) for gain in (-0.2, 0.0, 0.3)),
+        ),
     )
 
 
@@ -31,7 +53,7 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("edit", "words"),
     [
-        (lambda c: c.update(schema="1"), "schema: expected 1, got '1'"),
+        (lambda c: c.update(schema="2"), "schema: expected 2, got '2'"),
         (lambda c: c.update(scale=3), "scale: expected a text, got 3"),
         (lambda c: c.update(environment=None), "environment: expected an object, got NoneType"),
         (lambda c: c["environment"].pop("seed"), "environment: .* no \\['seed'\\]"),
@@ -51,6 +73,26 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
         (lambda c: c["metrics"].update(m="big"), "metrics.m: expected a finite number, got 'big'"),
         (lambda c: c["delta_cosine"].pop("validation"), "delta_cosine: expected validation"),
         (lambda c: c["delta_cosine"].update(validation={"g": None}), "delta_cosine.validation.g"),
+        (lambda c: c["differences"].update(blue={}), "differences: expected splits among"),
+        (lambda c: c["differences"]["seen"]["base"].update(low=-2), "differences.seen.base: expec"),
+        (lambda c: c["behaviour"]["seen"].update(magic={}), "behaviour.seen: expected arms among"),
+        (lambda c: behaviour(c).pop("kl"), "behaviour.seen.teacher: expected cosine, kl"),
+        (lambda c: behaviour(c)["kl"].update(low=-0.5), "teacher.kl: expected 0 <= low"),
+        (lambda c: behaviour(c)["cosine"].update(high=1.5), "teacher.cosine: expected -1 <= low"),
+        (lambda c: c["nearest_teacher"]["seen"].update(base=3), "seen.base: expected an object"),
+        (
+            lambda c: c["parse_rate"]["seen"]["base"].update(correct=2),
+            "base.correct: expected 0 to",
+        ),
+        (lambda c: c["clusters"]["deltas"].pop("task"), "clusters.deltas: expected task and fam"),
+        (
+            lambda c: c["clusters"]["deltas"].update(task="x"),
+            "clusters.deltas.task: expected a fin",
+        ),
+        (lambda c: c["alignment"].update(points={}), "alignment.points: expected a list"),
+        (lambda c: c["alignment"]["points"][1].pop("gain"), "alignment.points.1: expected task"),
+        (lambda c: c["alignment"]["points"][0].update(arm="x"), "points.0: expected arms among"),
+        (lambda c: c["alignment"]["pearson"].update(mean=3, high=3), "pearson: expected -1 <= low"),
         (lambda c: c["seconds"].update(teach=True), "seconds.teach: expected a finite number"),
     ],
 )
@@ -68,3 +110,8 @@ def test_a_wrong_value_is_named_with_its_file_and_key(tmp_path, edit, words) -> 
 def base(content):
     """The numbers of one arm."""
     return content["accuracy"]["seen"]["base"]
+
+
+def behaviour(content):
+    """Behaviour of one arm."""
+    return content["behaviour"]["seen"]["teacher"]

@@ -45,6 +45,12 @@ CONSOLE = Console(
             "run_experiment",
             "answer a question about the method, with intervals",
         ),
+        "identifiability": Subcommand(
+            f"{_HERE}.identify",
+            "IdentifiabilityConfig",
+            "identifiability",
+            "what exposes an adapter that only matches a mean delta",
+        ),
         "report": Subcommand(
             f"{_HERE}.make_report", "ReportConfig", "make_report", "write a run's report.html"
         ),

@@ -124,7 +124,7 @@ def demo(config: DemoConfig) -> None:
             train(training, model)
     with stages.stage("evaluate", "write adapters from unseen prompts and score all arms"):
         results = evaluate(
-            EvaluateConfig(run.root, "generator", preset.examples, seed=config.seed),
+            EvaluateConfig(run.root, ("generator",), examples=preset.examples, seed=config.seed),
             model,
             tokenizer,
         )

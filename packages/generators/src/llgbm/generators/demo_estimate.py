@@ -17,7 +17,7 @@ TEACHER_FACTOR = 1.8
 EVALUATION_FACTOR = 1.3
 # A generator step without the base model, on two CPU cores, and adapters scored a task.
 SECONDS_A_GENERATOR_STEP = 0.4
-ADAPTERS_A_TASK = 9
+ADAPTERS_A_TASK = 12
 PROBE_TOKENS = 5 * 48
 
 

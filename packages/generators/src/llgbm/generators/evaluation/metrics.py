@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from llgbm.generators.evaluation.bootstrap import Outcomes, interval, paired_difference
+import numpy as np
+
+from llgbm.generators.evaluation.bootstrap import (
+    Interval,
+    Outcomes,
+    interval,
+    paired_difference,
+)
 
 
 def recovery(value: float, floor: float, ceiling: float) -> float | None:
@@ -16,7 +23,7 @@ def split_metrics(outcomes: Mapping[str, Outcomes], split: str) -> dict[str, flo
     """Metrics of one split.
 
     Args:
-        outcomes: arm -> task -> one number an example.
+        outcomes: arm -> task -> one number an example, [e] or [seeds, e].
         split: prefix of the names.
 
     Returns:
@@ -40,3 +47,43 @@ def split_metrics(outcomes: Mapping[str, Outcomes], split: str) -> dict[str, flo
         values["condition_sensitivity_low"] = paired.low
         values["condition_sensitivity_high"] = paired.high
     return {f"{split}.{name}": value for name, value in values.items()}
+
+
+def seed_metrics(
+    outcomes: Mapping[str, Outcomes], split: str, generators: Sequence[str]
+) -> dict[str, float | None]:
+    """Accuracy, oracle recovery and condition sensitivity of each generator by itself.
+
+    Args:
+        outcomes: arm -> task -> [seeds, e] in the arms of generators, [e] in others.
+        split: prefix of the names.
+        generators: names, in the order of the seeds.
+    """
+    found: dict[str, float | None] = {}
+    for place, name in enumerate(generators):
+        alone = {
+            arm: {
+                task: table[place] if table.ndim == 2 else table
+                for task, table in ((t, np.asarray(v)) for t, v in values.items())
+            }
+            for arm, values in outcomes.items()
+        }
+        metrics = split_metrics(alone, split)
+        found[f"{split}.{name}.accuracy"] = interval(alone["generated"]).mean
+        for metric in ("oracle_recovery", "condition_sensitivity"):
+            found[f"{split}.{name}.{metric}"] = metrics[f"{split}.{metric}"]
+    return found
+
+
+def differences(outcomes: Mapping[str, Outcomes], seed: int = 0) -> dict[str, Interval]:
+    """Paired difference, generated - arm, for every other arm.
+
+    Args:
+        outcomes: arm -> task -> one number an example, [e] or [seeds, e].
+        seed: of the resampling.
+    """
+    return {
+        arm: paired_difference(outcomes["generated"], values, seed)
+        for arm, values in outcomes.items()
+        if arm != "generated"
+    }

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
-from llgbm.generators.evaluation.arms import ARMS
 from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.generators.evaluation.result_blocks import (
+    Alignment,
+    ArmBehaviour,
+    ArmParse,
+    ArmRatios,
+    read_alignment,
+    read_behaviour,
+    read_by_arm,
+    read_clusters,
+    read_difference,
+    read_parse,
+    read_ratios,
+)
+from llgbm.generators.evaluation.result_checks import check_numbers, read_arms, read_object
 
-SCHEMA = 1
-SPLITS = ("seen", "held_out_family")
+SCHEMA = 2
+SPLITS = ("seen", "validation_family", "held_out_family")
 # What every result says of where it comes from, at least.
 ENVIRONMENT = ("commit", "versions", "device", "seed")
 ByArm = Mapping[str, Interval]
@@ -35,6 +47,12 @@ class Results:
         delta_cosine: `validation` and `held_out_probes` -> generator -> mean cosine of the
             computed delta with the task's teachers.
         seconds: step of the run -> wall-clock seconds, where known.
+        differences: split -> arm -> paired interval of generated - arm.
+        behaviour: split -> arm -> cosine and KL on held-out probes, over tasks.
+        nearest_teacher: split -> arm -> nearest-teacher ratios, over tasks.
+        parse_rate: split -> arm -> free answers that are a choice, and right ones of these.
+        clusters: space -> silhouettes of all teachers by task and by family.
+        alignment: correlation of delta cosine and accuracy gain.
     """
 
     scale: str
@@ -45,6 +63,12 @@ class Results:
     metrics: Mapping[str, float | None]
     delta_cosine: Mapping[str, Mapping[str, float]]
     seconds: Mapping[str, float]
+    differences: Mapping[str, ByArm] = field(default_factory=dict)
+    behaviour: Mapping[str, Mapping[str, ArmBehaviour]] = field(default_factory=dict)
+    nearest_teacher: Mapping[str, Mapping[str, ArmRatios]] = field(default_factory=dict)
+    parse_rate: Mapping[str, Mapping[str, ArmParse]] = field(default_factory=dict)
+    clusters: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    alignment: Alignment = field(default_factory=Alignment)
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""
@@ -69,59 +93,42 @@ class Results:
         if not isinstance(content["scale"], str):
             raise RunError(mismatch(path, "scale", "a text", repr(content["scale"])))
         for key in sorted(expected - {"scale"}):
-            _read_object(path, key, content[key])
+            read_object(path, key, content[key])
         missing = [key for key in ENVIRONMENT if key not in content["environment"]]
         if missing:
             raise RunError(mismatch(path, "environment", f"{ENVIRONMENT}", f"no {missing}"))
-        unknown = sorted(set(content["accuracy"]) - set(SPLITS))
-        if unknown or not content["accuracy"]:
-            raise RunError(mismatch(path, "accuracy", f"splits among {SPLITS}", unknown))
+        if not content["accuracy"]:
+            raise RunError(mismatch(path, "accuracy", f"splits among {SPLITS}", "none"))
+        for key in ("accuracy", *_BY_ARM):
+            unknown = sorted(set(content[key]) - set(SPLITS))
+            if unknown:
+                raise RunError(mismatch(path, key, f"splits among {SPLITS}", unknown))
         for key in ("accuracy", "accuracy_by_task"):
             content[key] = {
-                name: _read_arms(path, f"{key}.{name}", arms) for name, arms in content[key].items()
+                name: read_arms(path, f"{key}.{name}", arms) for name, arms in content[key].items()
             }
         tasks, placed = content["accuracy_by_task"], content["split_of_task"]
         if set(tasks) != set(placed) or not all(split in SPLITS for split in placed.values()):
             raise RunError(
                 mismatch(path, "split_of_task", f"a split of {SPLITS} for {sorted(tasks)}", placed)
             )
-        _check_numbers(path, "metrics", content["metrics"], optional=True)
-        _check_numbers(path, "seconds", content["seconds"])
+        check_numbers(path, "metrics", content["metrics"], optional=True)
+        check_numbers(path, "seconds", content["seconds"])
         if "validation" not in content["delta_cosine"]:
             raise RunError(mismatch(path, "delta_cosine", "validation", "none"))
         for key, cosines in content["delta_cosine"].items():
-            _check_numbers(path, f"delta_cosine.{key}", cosines)
+            check_numbers(path, f"delta_cosine.{key}", cosines)
+        for key, read in _BY_ARM.items():
+            content[key] = read_by_arm(path, key, content[key], read)
+        content["clusters"] = read_clusters(path, content["clusters"])
+        content["alignment"] = read_alignment(path, content["alignment"])
         return cls(**content)
 
 
-def _read_object(path: Path, where: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RunError(mismatch(path, where, "an object", type(value).__name__))
-    return value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_numbers(path: Path, where: str, values: Any, optional: bool = False) -> None:
-    for key, value in _read_object(path, where, values).items():
-        if not (_is_number(value) or (optional and value is None)):
-            raise RunError(mismatch(path, f"{where}.{key}", "a finite number", repr(value)))
-
-
-def _read_arms(path: Path, where: str, arms: Any) -> dict[str, Interval]:
-    read = {}
-    for arm, values in _read_object(path, where, arms).items():
-        if arm not in ARMS:
-            raise RunError(mismatch(path, where, f"arms among {ARMS}", arm))
-        here = f"{where}.{arm}"
-        if set(_read_object(path, here, values)) != set(Interval.__dataclass_fields__):
-            raise RunError(mismatch(path, here, "mean, low, high, n", values))
-        _check_numbers(path, here, values)
-        read[arm] = found = Interval(**values)
-        if not (0 <= found.low <= found.high <= 1 and 0 <= found.mean <= 1):
-            raise RunError(mismatch(path, here, "0 <= low <= high <= 1, mean alike", values))
-        if not isinstance(found.n, int) or found.n < 1:
-            raise RunError(mismatch(path, f"{here}.n", "a count above 0", found.n))
-    return read
+# How each block of split -> arm -> something is read.
+_BY_ARM: Mapping[str, Any] = {
+    "differences": read_difference,
+    "behaviour": read_behaviour,
+    "nearest_teacher": read_ratios,
+    "parse_rate": read_parse,
+}

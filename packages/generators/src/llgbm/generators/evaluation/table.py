@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from llgbm.generators.evaluation.arms import ARMS
+from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.results import SPLITS, Results
 
-ARM_WORDS = {
-    "base": "base model",
-    "random": "random LoRA, norms matched",
-    "mean_adapter": "mean of the teachers",
-    "nearest_text": "nearest teacher by text",
-    "nearest_delta": "nearest teacher by delta",
-    "generated": "generated from prompts",
-    "generated_description": "generated from a sentence",
-    "generated_shuffled": "generated, wrong condition",
-    "teacher": "teacher (oracle)",
+SPLIT_WORDS = {
+    "seen": "seen families",
+    "validation_family": "validation families",
+    "held_out_family": "held-out families",
 }
-SPLIT_WORDS = {"seen": "seen families", "held_out_family": "held-out family"}
 
 
 def arms_table(results: Results) -> str:
@@ -25,7 +18,7 @@ def arms_table(results: Results) -> str:
     width = max(map(len, ARM_WORDS.values()))
     header = "  ".join(f"{SPLIT_WORDS[split]:>20}" for split in splits)
     lines = [f"{'accuracy':<{width}}  {header}"]
-    for arm in ARMS:
+    for arm in arms_of(results):
         cells = []
         for split in splits:
             found = results.accuracy[split].get(arm)
@@ -33,3 +26,8 @@ def arms_table(results: Results) -> str:
             cells.append(f"{text:>20}")
         lines.append(f"{ARM_WORDS[arm]:<{width}}  {'  '.join(cells)}")
     return "\n".join(lines)
+
+
+def arms_of(results: Results) -> list[str]:
+    """The arms that some split has, in table order."""
+    return [arm for arm in ARMS if any(arm in found for found in results.accuracy.values())]

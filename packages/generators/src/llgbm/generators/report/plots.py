@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from llgbm.generators.evaluation.arms import ARMS
+from llgbm.generators.evaluation.alignment import Point
+from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.results import Results
-from llgbm.generators.evaluation.table import ARM_WORDS, SPLIT_WORDS
+from llgbm.generators.evaluation.table import SPLIT_WORDS
 from llgbm.generators.report.data import Curve
 
 # A grey that reads on white and on black; colours of like lightness.
@@ -80,7 +81,8 @@ def _svg(figure: Figure) -> str:
 def accuracy_plot(results: Results) -> str:
     """Accuracy by arm with 95% intervals, one panel a split."""
     splits = list(results.accuracy)
-    figure = _figure(4.6 * len(splits) + 1.6, 3.6)
+    most = max(len(found) for found in results.accuracy.values())
+    figure = _figure(4.6 * len(splits) + 1.6, max(3.6, 0.3 * most + 0.9))
     panels = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
     for panel, split in zip(panels, splits, strict=True):
         arms = [arm for arm in ARMS if arm in results.accuracy[split]]
@@ -201,5 +203,29 @@ def curves_plot(
     panel.set_ylabel(label)
     panel.grid(color=INK, alpha=0.25)
     if curves:
+        figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
+    return _svg(figure)
+
+
+@_styled
+def alignment_plot(points: Sequence[Point]) -> str:
+    """Accuracy gain over delta cosine, one mark an adapter on a task, coloured by arm."""
+    arms = [arm for arm in ARMS if any(point.arm == arm for point in points)]
+    figure = _figure(6.4, 3.6, len(arms))
+    panel = figure.subplots()
+    for number, arm in enumerate(arms):
+        found = [point for point in points if point.arm == arm]
+        panel.scatter(
+            [point.cosine for point in found],
+            [point.gain for point in found],
+            s=26,
+            color=COLOURS[number % len(COLOURS)],
+            marker=MARKERS[number // len(COLOURS) % len(MARKERS)],
+            label=ARM_WORDS[arm],
+        )
+    panel.set_xlabel("delta cosine with the task's teachers, held-out probes")
+    panel.set_ylabel("accuracy - base")
+    panel.grid(color=INK, alpha=0.25)
+    if arms:
         figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
     return _svg(figure)

@@ -90,10 +90,6 @@ class Manifest:
         """Entries of the families of a split."""
         return [entry for entry in self.adapters if entry.split == split]
 
-    def select(self, held_out: bool) -> list[TeacherEntry]:
-        """Entries of the test families, or of those trained on."""
-        return self.of_split("test" if held_out else "train")
-
     @property
     def tasks(self) -> list[str]:
         """Task names in order of first appearance."""

@@ -1,0 +1,104 @@
+"""What adapters do on probes: their deltas, and the next-token distributions at every token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from llgbm.deltas.base_models import decoder_body
+from llgbm.deltas.delta import TOKENS_PER_FORWARD, DeltaSpec
+from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.probes import ProbeSet
+from llgbm.deltas.spec import device_of
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.training.behaviour import Behaviour
+
+# Token positions that go through the head at once: bounds the logits in float32.
+POSITIONS_PER_HEAD = 512
+
+
+@dataclass(frozen=True)
+class Readings:
+    """What n adapters do on a probe set.
+
+    Attributes:
+        deltas: [n, ...] float32.
+        hidden: [n, t, hidden], the last hidden states of all t real tokens of all probes.
+    """
+
+    deltas: Tensor
+    hidden: Tensor
+
+
+class ProbeReader:
+    """Reads adapters on one probe set.
+
+    Args:
+        model: frozen base.
+        probes: p texts.
+        spec: of the deltas.
+    """
+
+    def __init__(self, model: nn.Module, probes: ProbeSet, spec: DeltaSpec) -> None:
+        self.model = model
+        self.behaviour = Behaviour.of(model, probes, spec)
+        tokens = self.behaviour.probes
+        places = torch.arange(tokens.input_ids.shape[1])
+        self._real = (places < tokens.lengths[:, None]).to(device_of(model))
+
+    @torch.no_grad()
+    def read(self, weights: LoRAWeights) -> Readings:
+        """Read n adapters of one spec."""
+        weights = weights.to(device_of(self.model))
+        return Readings(self.behaviour(weights), self._hidden(weights))
+
+    def _hidden(self, weights: LoRAWeights) -> Tensor:
+        """Last hidden states at the real tokens, [n, t, hidden]."""
+        ids = self.behaviour.probes.input_ids.to(device_of(self.model))
+        lora, body = FunctionalLoRA(self.model, weights.spec), decoder_body(self.model)
+        at_once = max(1, TOKENS_PER_FORWARD // ids.numel())
+        kept = []
+        for start in range(0, weights.n, at_once):
+            part = weights.select(slice(start, start + at_once))
+            with lora.applied(part):
+                # Padding stands on the right, where causal attention never lets a token see it.
+                output = body(input_ids=ids.repeat(part.n, 1), use_cache=False)
+            states = output.last_hidden_state.view(part.n, *ids.shape, -1)
+            kept.append(states[:, self._real])
+        return torch.cat(kept)
+
+    @torch.no_grad()
+    def kl(self, teachers: Tensor, others: Tensor) -> Tensor:
+        """KL(teacher || other) of the next-token distributions, mean over tokens, in nats.
+
+        Args:
+            teachers: [m, t, hidden], from `read`.
+            others: [n, t, hidden], from `read`.
+
+        Returns:
+            [n, m] float32.
+        """
+        head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
+        n, t = others.shape[:2]
+        sums = torch.zeros(n, len(teachers), device=others.device)
+        step = max(1, POSITIONS_PER_HEAD // max(n, len(teachers)))
+        for start in range(0, t, step):
+            part = slice(start, start + step)
+            log_q, log_p = (
+                # Two axes: a product with a slice of three copies the head's weight for each row.
+                head(rows[:, part].flatten(0, 1))
+                .float()
+                .log_softmax(-1)
+                .unflatten(0, (len(rows), -1))
+                for rows in (others, teachers)
+            )
+            for place, row in enumerate(log_p):
+                sums[:, place] += F.kl_div(
+                    log_q, row.expand_as(log_q), reduction="none", log_target=True
+                ).sum((1, 2))
+        # Rounding may leave the divergence of equal distributions just below zero.
+        return (sums / t).clamp_min(0)

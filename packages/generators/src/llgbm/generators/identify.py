@@ -1,0 +1,85 @@
+"""`llgbm identifiability`: what exposes an adapter that only matches a mean delta."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import nn
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import RunError, mismatch, require_at_least
+from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.spec import device_of
+from llgbm.generators.evaluation.environment import environment
+from llgbm.generators.evaluation.identifiability import (
+    Verdicts,
+    averaged,
+    identifiability_table,
+    identify,
+    several_layers,
+)
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class IdentifiabilityConfig:
+    """Build the rank-1 adversary of a run's teachers and measure what exposes it.
+
+    Args:
+        run: run folder with teachers.
+        held_out_probes: probes that the adversary does not see.
+        teachers: the first teacher of so many tasks; 0 takes all tasks.
+        out: JSON file; RUN/evaluation/identifiability.json where not given.
+    """
+
+    run: Path
+    held_out_probes: str = "commonsense"
+    teachers: int = 0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        require_at_least(0, teachers=self.teachers)
+
+
+def identifiability(config: IdentifiabilityConfig, model: nn.Module | None = None) -> Verdicts:
+    """Measure, write the JSON file and print the table; means over teachers are returned.
+
+    Raises:
+        RunError: teachers of fewer than two tasks.
+    """
+    run = RunFolder(config.run)
+    probes = named_probes(config.held_out_probes)
+    manifest = Manifest.read(run.manifest)
+    firsts = {entry.task: entry for entry in reversed(manifest.adapters)}
+    entries = [firsts[name] for name in manifest.tasks]
+    if len(entries) < 2:
+        raise RunError(mismatch(run.manifest, "adapters", "teachers of two tasks", len(entries)))
+    entries = entries[: max(2, config.teachers) if config.teachers else None]
+    if model is None:
+        model, _ = load_base_model(manifest.base_model)
+    teachers = manifest.load(run.checkpoints, entries)
+    others = teachers.select([*range(1, teachers.n), 0])
+    verdicts = identify(model, teachers, others, probes)
+    found = averaged(verdicts)
+    out = config.out or run.results.with_name("identifiability.json")
+    write_json(
+        out,
+        {
+            "scale": f"{manifest.base_model}, {teachers.n} teachers, one a task; "
+            f"held-out probes {config.held_out_probes}; layers {list(several_layers(model))}",
+            "environment": environment(
+                int(manifest.settings["seed"]), device_of(model), next(model.parameters()).dtype
+            ),
+            "mean": {name: asdict(measured) for name, measured in found.items()},
+            "teachers": {
+                entry.id: {name: asdict(measured) for name, measured in verdict.items()}
+                for entry, verdict in zip(entries, verdicts, strict=True)
+            },
+        },
+    )
+    print(identifiability_table(found))
+    print(f"{out}: {teachers.n} teachers")
+    return found
