@@ -65,6 +65,8 @@ def test_the_experiment_compares_every_mixture(tiny_run, tmp_path, monkeypatch, 
     found = results.additivity["generic"]["caps+digits"]
     assert found.with_sum == pytest.approx(float(F.cosine_similarity(both, one + two, dim=0)))
     assert found.with_first == pytest.approx(float(F.cosine_similarity(both, one, dim=0)))
+    assert found.with_predicted is not None
+    assert results.additivity["commonsense"]["caps+digits"].with_predicted is None
     assert found.with_second == pytest.approx(float(F.cosine_similarity(both, two, dim=0)))
 
     # A second call trains no mixture again.

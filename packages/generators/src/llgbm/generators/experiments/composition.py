@@ -181,15 +181,18 @@ def _additivity(
     for index, (first, second) in enumerate(pairs):
         together = [singles[first], singles[second], mixed.select([index])]
         one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu().flatten(1)
-        first_predicted, second_predicted = predicted[index]
-        total = (first_predicted + second_predicted).flatten() if predicted_here else one + two
+        total = (predicted[index][0] + predicted[index][1]).flatten()
         found[f"{first}+{second}"] = Additivity(
-            *(
-                float(F.cosine_similarity(both, other, dim=0))
-                for other in (one + two, one, two, total)
-            )
+            _cosine(both, one + two),
+            _cosine(both, one),
+            _cosine(both, two),
+            _cosine(both, total) if predicted_here else None,
         )
     return found
+
+
+def _cosine(one: Tensor, other: Tensor) -> float:
+    return float(F.cosine_similarity(one, other, dim=0))
 
 
 def _outcomes(

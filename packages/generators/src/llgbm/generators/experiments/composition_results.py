@@ -23,13 +23,14 @@ class Additivity:
         with_sum: with the sum of both teachers' deltas.
         with_first: with the first teacher's.
         with_second: with the second teacher's.
-        predicted_sum: of the retriever's summed predictions with the mixed teacher's delta.
+        with_predicted: with the sum of the retriever's predictions; None on probes that it does
+            not predict.
     """
 
     with_sum: float
     with_first: float
     with_second: float
-    predicted_sum: float
+    with_predicted: float | None
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ def composition_table(results: CompositionResults) -> str:
         lines.append(f"\ncosine of the mixed teacher's delta, {probes} probes")
         lines.append(f"{'':<52}{'sum':>8}{'first':>8}{'second':>8}{'predicted':>11}")
         for pair, found in pairs.items():
+            predicted = "-" if found.with_predicted is None else f"{found.with_predicted:.3f}"
             lines.append(
                 f"{pair:<52}{found.with_sum:>8.3f}{found.with_first:>8.3f}"
-                f"{found.with_second:>8.3f}{found.predicted_sum:>11.3f}"
+                f"{found.with_second:>8.3f}{predicted:>11}"
             )
     lines.append(f"\n{'interference':<24}{'accuracy':>10}{'95%':>18}{'of the gain kept':>20}")
     for arm, value in results.mean.items():

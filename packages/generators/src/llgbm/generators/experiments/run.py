@@ -18,6 +18,7 @@ Experiment = Literal[
     "decoder",
     "initialisation",
     "lambda",
+    "main",
     "objective",
     "probes",
     "representation",
@@ -30,11 +31,11 @@ class ExperimentConfig:
     """Answer one question about the method.
 
     Args:
-        name: of the experiment.
+        name: of the experiment; `main` is the whole job of a preset.
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
         run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
             where not given. A second call goes on where the first stopped.
-        out: file that the results are copied to.
+        out: file that the results are copied to; a folder for `main`.
         variants: names of those to run, of an ablation; all where not given.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of teachers and data; generators count up from it.
@@ -50,12 +51,17 @@ class ExperimentConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
-        if self.name == "composition" and self.variants:
+        if self.name in ("composition", "main") and self.variants:
             raise SettingError(f"variants: expected none for {self.name}, got {self.variants}")
 
 
 def run_experiment(config: ExperimentConfig) -> None:
-    """Run the experiment; see run_ablations and run_composition."""
+    """Run the experiment; see run_main, run_ablations and run_composition."""
+    if config.name == "main":
+        from llgbm.generators.experiments.run_main import MainConfig, run_main
+
+        run_main(MainConfig(config.preset, config.run, config.out, config.base_model, config.seed))
+        return
     if config.name == "composition":
         from llgbm.generators.experiments.run_composition import (
             CompositionConfig,

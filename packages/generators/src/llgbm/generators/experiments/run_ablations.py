@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,7 +146,7 @@ def _train(
     """Train a variant's generators, one a seed; returns their names."""
     ablation, names = config.ablation, []
     for seed in range(config.seed, config.seed + preset.seeds):
-        name = f"{config.name}-{_plain(variant)}-s{seed}"
+        name = generator_name(config.name, variant, seed)
         base = TrainConfig(
             run.root,
             name,
@@ -226,15 +225,15 @@ def _variants(
     return found
 
 
-def _plain(name: str) -> str:
-    """A variant's name as part of a folder's."""
-    return "".join(c if c.isalnum() else "-" for c in name).strip("-").replace("--", "-")
+def generator_name(ablation: str, variant: str, seed: int) -> str:
+    """Name of the generator of a variant and a seed."""
+    plain = "".join(c if c.isalnum() else "-" for c in variant).strip("-").replace("--", "-")
+    return f"{ablation}-{plain}-s{seed}"
 
 
 def _scale(config: AblationConfig, preset: ExperimentPreset) -> str:
-    settings = json.dumps(config.preset)[1:-1]
     return (
-        f"{config.base_model}, preset {settings}: {len(preset.tasks)} seen tasks, "
+        f"{config.base_model}, preset {config.preset}: {len(preset.tasks)} seen tasks, "
         f"{len(preset.validation)} validation tasks, {preset.teachers_per_task} teachers each, "
         f"{preset.seeds} seeds, {preset.examples} validation examples a task; packaged evaluation "
         "data split again, fixed seed"

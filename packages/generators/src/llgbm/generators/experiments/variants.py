@@ -64,6 +64,16 @@ def _same(config: TrainConfig) -> TrainConfig:
 
 
 _ALL = {
+    "main": Ablation(
+        "What is behaviour worth beside weights, at equal time?",
+        {
+            "weights only": lambda c: replace(c, objective=MultiTask(lambda_delta=0.0)),
+            "recommended": lambda c: replace(c, objective=recommended_objective(c.steps)),
+            "delta only": lambda c: replace(c, objective=DeltaOnly()),
+            "delta guided, N 5": _guided(5),
+        },
+        equal_time=True,
+    ),
     "lambda": Ablation(
         "How much should the computed delta weigh beside the weights?",
         {

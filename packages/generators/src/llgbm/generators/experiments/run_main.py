@@ -1,0 +1,127 @@
+"""The main experiment: objectives at equal time, all arms on test families, what exposes deltas.
+
+One run folder and one command, so that every number of a preset is of the same teachers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import RunError
+from llgbm.deltas.json_files import read_json
+from llgbm.generators.evaluate import EvaluateConfig, evaluate
+from llgbm.generators.experiments.presets import PRESETS, PresetName
+from llgbm.generators.experiments.run_ablations import (
+    AblationConfig,
+    generator_name,
+    run_ablations,
+)
+from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
+from llgbm.generators.identify import IdentifiabilityConfig, identifiability
+from llgbm.generators.runs import RunFolder
+
+# The variant of the ablation `main` whose generators are evaluated on test families.
+EVALUATED = "recommended"
+# Teachers whose adversary is built.
+ADVERSARIES = 8
+
+
+@dataclass(frozen=True)
+class MainConfig:
+    """Train, compare, evaluate, compose, and build the adversary, at one scale.
+
+    Args:
+        preset: sizes.
+        run: run folder; runs/PRESET-experiments where not given. A second call goes on where the
+            first stopped.
+        out: folder that all result files are copied to.
+        base_model: `smollm2-135m`, a local folder or a hub id.
+        seed: of everything.
+    """
+
+    preset: PresetName = "demo"
+    run: Path | None = None
+    out: Path | None = None
+    base_model: str = "smollm2-135m"
+    seed: int = 0
+
+
+def run_main(
+    config: MainConfig, model: nn.Module | None = None, tokenizer: Any = None
+) -> list[Path]:
+    """Run all parts; returns the result files.
+
+    Raises:
+        RunError: the run folder holds other teachers or trainings.
+        TaskError: a family without data.
+    """
+    preset = PRESETS[config.preset]
+    root = config.run or Path("runs") / f"{config.preset}-experiments"
+    run = RunFolder(root)
+    if model is None:
+        model, tokenizer = load_base_model(config.base_model)
+    names = tuple(
+        generator_name("main", EVALUATED, seed)
+        for seed in range(config.seed, config.seed + preset.seeds)
+    )
+    shared = (config.preset, root, None)
+    parts: dict[str, tuple[Path, Callable[[], object]]] = {
+        "objectives": (
+            root / "experiments" / "main.json",
+            lambda: run_ablations(
+                AblationConfig("main", *shared, (), config.base_model, config.seed),
+                model,
+                tokenizer,
+            ),
+        ),
+        "evaluation": (
+            run.results,
+            lambda: evaluate(
+                EvaluateConfig(root, names, examples=preset.examples, seed=config.seed),
+                model,
+                tokenizer,
+            ),
+        ),
+        "composition": (
+            root / "experiments" / "composition.json",
+            lambda: run_composition(
+                CompositionConfig(*shared, config.base_model, config.seed), model, tokenizer
+            ),
+        ),
+        "identifiability": (
+            run.results.with_name("identifiability.json"),
+            lambda: identifiability(IdentifiabilityConfig(root, teachers=ADVERSARIES), model),
+        ),
+    }
+    clock = root / "experiments" / "seconds.json"
+    seconds: dict[str, float] = read_json(clock, RunError) if clock.exists() else {}
+    for name, (_, work) in parts.items():
+        if name in seconds:
+            continue
+        print(f"\n[{name}]", flush=True)
+        start = time.perf_counter()
+        work()
+        seconds[name] = round(time.perf_counter() - start, 1)
+        clock.parent.mkdir(parents=True, exist_ok=True)
+        write_json(clock, seconds)
+    print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    files = {name: path for name, (path, _) in parts.items()} | {"seconds": clock}
+    if config.out is None:
+        return list(files.values())
+    config.out.mkdir(parents=True, exist_ok=True)
+    copied = []
+    for name, path in files.items():
+        target = config.out / f"{config.preset}-{name}.json"
+        shutil.copyfile(path, target)
+        copied.append(target)
+        print(target)
+    return copied
