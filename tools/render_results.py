@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from render_experiments import RENDERERS, seconds
+
 ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "packages" / "bench" / "results"
 # Labels of result files that a GPU wrote.
@@ -141,6 +143,17 @@ def _span(found: Any, digits: int) -> str:
     return f"{found['mean']:.3f} [{found['low']:.{digits}f}, {found['high']:.{digits}f}]"
 
 
+def experiment(name: str, content: dict[str, Any]) -> list[str]:
+    """Section of any file in docs/results, by what it holds."""
+    kind = content.get("kind")
+    if kind in RENDERERS:
+        section = RENDERERS[kind](name, content, _where(content))
+        return section + _note(ROOT / "docs" / "results" / f"{name}.note.md")
+    if "accuracy" in content:
+        return main_job(name, content)
+    return identifiability(name, content) if "mean" in content else seconds(name, content, "")
+
+
 def benchmark(name: str, results: dict[str, Any]) -> list[str]:
     """Section of one benchmark."""
     config = ", ".join(f"{k} {v}" for k, v in results["config"].items())
@@ -157,14 +170,31 @@ def benchmark(name: str, results: dict[str, Any]) -> list[str]:
         lines += [f"![{name}](../packages/bench/results/{plot})", ""]
     if "cases" in results:
         return lines + _cases(results["cases"])
-    lines += ["| | ms (median) | 20% to 80% | tokens/s | times the base alone | peak MiB |"]
-    lines += ["|---|---|---|---|---|---|"]
+    if results["suite"] == "generate":
+        return lines + _generated(results["rows"])
+    share = results["suite"] == "generator-step"
+    lines += [
+        "| | ms (median) | 20% to 80% | tokens/s | times the base alone | peak MiB |"
+        + (" in the base |" if share else "")
+    ]
+    lines += ["|---|---|---|---|---|---|" + ("---|" if share else "")]
     for rival, row in results["rows"].items():
         lines.append(
             f"| {rival} | {row['median_ms']:.0f} | {row['low_ms']:.0f} to {row['high_ms']:.0f} "
             f"| {row['tokens_per_s']:.0f} | {row['times_base']:.2f} | {row['peak_mib']:.0f} |"
+            + (f" {row['base_share']:.0%} |" if share else "")
         )
     return [*lines, "", *_note(BENCHES / f"{name}.note.md")]
+
+
+def _generated(rows: dict[str, Any]) -> list[str]:
+    """Table of the generate suite."""
+    lines = ["| | ms (median) | adapters/s | peak MiB |", "|---|---|---|---|"]
+    lines += [
+        f"| {name} | {row['median_ms']:.1f} | {row['adapters_per_s']:.1f} | {row['peak_mib']:.0f} |"
+        for name, row in rows.items()
+    ]
+    return [*lines, ""]
 
 
 def _note(path: Path) -> list[str]:
@@ -228,8 +258,7 @@ if __name__ == "__main__":
     text = ["# Results", "", "Rendered by `python tools/render_results.py`; do not edit.", ""]
     for path in sorted((ROOT / "docs" / "results").glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        render = main_job if "accuracy" in content else identifiability
-        text += render(path.stem, content)
+        text += experiment(path.stem, content)
     files = sorted(BENCHES.glob("*.json"))
     for path in files:
         text += benchmark(path.stem, json.loads(path.read_text(encoding="utf-8")))

@@ -26,6 +26,18 @@ CONSOLE = Console(
         "teach": Subcommand(
             "llgbm.bench.teach", "TeachConfig", "teach", "a training step of n teachers at once"
         ),
+        "generator-step": Subcommand(
+            "llgbm.bench.generator_step",
+            "GeneratorStepConfig",
+            "generator_step",
+            "a generator's training step under each objective",
+        ),
+        "generate": Subcommand(
+            "llgbm.bench.generate",
+            "GenerateConfig",
+            "generate",
+            "adapters a second from conditions",
+        ),
         "all": Subcommand(
             "llgbm.bench.suite", "AllConfig", "run_all", "everything, into a folder of results"
         ),

@@ -64,7 +64,7 @@ def report(config: ReportConfig) -> list[Path]:
 
 def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     """Panels: a label, and times the base alone of each rival."""
-    if results.get("suite") in ("delta-forward", "teach"):
+    if results.get("suite") in ("delta-forward", "generator-step", "teach"):
         config = results["config"]
         label = ", ".join(f"{key} {config[key]}" for key in ("n", "t", "r"))
         return [(label, {name: row["times_base"] for name, row in results["rows"].items()})]
@@ -80,6 +80,11 @@ def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
             )
             for case in results["cases"]
         ]
+    if results.get("suite") == "generate":
+        rows = results["rows"]
+        alone = rows["one_by_one"]["adapters_per_s"]
+        label = f"adapters/s over one by one, n {results['config']['n']}"
+        return [(label, {name: row["adapters_per_s"] / alone for name, row in rows.items()})]
     return []
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from llgbm.bench.delta_forward import DeltaForwardConfig, delta_forward
+from llgbm.bench.generate import GenerateConfig, generate
+from llgbm.bench.generator_step import GeneratorStepConfig, generator_step
 from llgbm.bench.kernels import KernelsConfig, kernels
 from llgbm.bench.report import ReportConfig, report
 from llgbm.bench.teach import TeachConfig, teach
@@ -96,4 +98,9 @@ def parts(config: AllConfig) -> dict[str, Callable[[Path], Any]]:
         small = KernelsConfig(("smollm2-135m",), (1, 8), (200,), (8, 16), repeats=7)
         add_kernels("kernels", small)
         found["teach"] = lambda path: teach(TeachConfig(repeats=3, out=path, seed=config.seed))
+    sizes = GeneratorStepConfig(n=32, t=128, codes=48) if cuda else GeneratorStepConfig(repeats=3)
+    found["generator-step"] = lambda path: generator_step(
+        replace(sizes, out=path, seed=config.seed)
+    )
+    found["generate"] = lambda path: generate(GenerateConfig(out=path, seed=config.seed))
     return found

@@ -1,0 +1,161 @@
+"""`llgbm-bench generator-step`: what a training step of each objective costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from llgbm.bench.delta_forward import TOLERANCE
+from llgbm.bench.errors import GateError
+from llgbm.bench.generator_workload import GeneratorWorkload
+from llgbm.bench.memory import peak_mib
+from llgbm.bench.models import bench_model
+from llgbm.bench.results import results_of, rows_of
+from llgbm.bench.timing import Timing, interleaved
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.spec import device_of
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Objective
+
+# Objective, and the steps of a cycle: one runs the base, the others do not.
+OBJECTIVES: Mapping[str, tuple[Objective, int]] = {
+    "weights_only": (MultiTask(lambda_delta=0.0), 1),
+    "multi_task": (MultiTask(), 1),
+    "delta_only": (DeltaOnly(), 1),
+    "delta_guided_n1": (DeltaGuided(every_n=1), 1),
+    "delta_guided_n5": (DeltaGuided(every_n=5), 5),
+    "delta_guided_n20": (DeltaGuided(every_n=20), 20),
+    "delta_guided_n5_kl": (DeltaGuided(every_n=5, lambda_kl=0.1), 5),
+    "delta_guided_n5_sft": (DeltaGuided(every_n=5, lambda_sft=0.1), 5),
+}
+SEED = "delta_only_one_by_one"
+
+
+@dataclass(frozen=True)
+class GeneratorStepConfig:
+    """Time training steps of a generator under each objective.
+
+    Args:
+        model: a base model, or `random:...` as in delta-forward.
+        dtype: of the base; `auto` is bfloat16 where the hardware has it.
+        n: adapters of a step.
+        p: probes.
+        t: tokens of each probe, and of each question of the task loss.
+        r: rank.
+        codes: of the full-width decoder.
+        examples: questions of each adapter, for the task loss.
+        repeats: rounds; every kind of step runs once in each.
+        out: JSON file of results; nothing is written where not given.
+        seed: of everything random.
+    """
+
+    model: str = "smollm2-135m"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    n: int = 6
+    p: int = 5
+    t: int = 40
+    r: int = 8
+    codes: int = 12
+    examples: int = 4
+    repeats: int = 5
+    out: Path | None = None
+    seed: int = 0
+
+
+def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
+    """Check both ways to compute deltas, time the steps, print the table, write the file.
+
+    A row's time is the mean over a cycle of its objective: one step that runs the base on the
+    probes, and those that do not. `base_share` is the part of it that the base's forward and
+    backward on the probes take, timed alone in the same rounds.
+
+    Raises:
+        GateError: deltas or gradients of the two ways differ.
+    """
+    model = bench_model(config.model, config.dtype, config.seed)
+    dtype = next(model.parameters()).dtype
+    workload = GeneratorWorkload(
+        model,
+        config.n,
+        config.p,
+        config.t,
+        config.r,
+        config.codes,
+        config.examples,
+        config.seed,
+    )
+    error = check(workload)
+    works: dict[str, Callable[[], object]] = {"base_alone": workload.base_alone}
+    for name, (objective, cycle) in OBJECTIVES.items():
+        works[f"{name}:0"] = partial(workload.step, objective, 0, workload.behaviour)
+        if cycle > 1:
+            works[f"{name}:1"] = partial(workload.step, objective, 1, workload.behaviour)
+    works[f"{SEED}:0"] = partial(workload.step, DeltaOnly(), 0, workload.hooked)
+    works["batched"] = partial(workload.behaviour_alone, workload.behaviour)
+    works["one_by_one"] = partial(workload.behaviour_alone, workload.hooked)
+    peaks = {name: peak_mib(work) for name, work in works.items() if not name.endswith(":1")}
+    timed = interleaved(works, config.repeats)
+    cycles = {name: cycle for name, (_, cycle) in OBJECTIVES.items()} | {SEED: 1}
+    timings = {"base_alone": timed["base_alone"]} | {
+        name: over_cycle(timed[f"{name}:0"], timed.get(f"{name}:1"), cycle)
+        for name, cycle in cycles.items()
+    }
+    rows = rows_of(
+        timings,
+        {name: peaks.get(f"{name}:0", peaks["base_alone"]) for name in timings},
+        {SEED: error},
+        config.n * config.p * config.t,
+        config.n,
+    )
+    for name, row in rows.items():
+        runs = name in cycles and (name == SEED or OBJECTIVES[name][0].runs_base(0))
+        alone = timed["one_by_one" if name == SEED else "batched"].median_ms
+        share = alone / cycles[name] / row["median_ms"] if runs else 0.0
+        row["base_share"] = 1.0 if name == "base_alone" else min(1.0, share)
+    results = results_of("generator-step", config, device_of(model), dtype, rows=rows)
+    print(f"{config.model}: a generator's step, n={config.n} p={config.p} t={config.t}")
+    print(f"{'':<24}{'ms':>9}{'adapters/s':>12}{'x base':>8}{'MiB':>8}{'in the base':>13}")
+    for name, row in rows.items():
+        print(
+            f"{name:<24}{row['median_ms']:>9.1f}{row['adapters_per_s']:>12.1f}"
+            f"{row['times_base']:>8.2f}{row['peak_mib']:>8.0f}{row['base_share']:>13.0%}"
+        )
+    if config.out is not None:
+        write_json(config.out, results)
+    return results
+
+
+def over_cycle(grounded: Timing, plain: Timing | None, cycle: int) -> Timing:
+    """Mean time of a step where one of `cycle` runs the base."""
+    if plain is None:
+        return grounded
+    rest = cycle - 1
+    return Timing(
+        (grounded.median_ms + rest * plain.median_ms) / cycle,
+        (grounded.low_ms + rest * plain.low_ms) / cycle,
+        (grounded.high_ms + rest * plain.high_ms) / cycle,
+    )
+
+
+def check(workload: GeneratorWorkload) -> float:
+    """Relative error of batched deltas and gradients against one adapter at a time.
+
+    Raises:
+        GateError: above the tolerance of the dtype.
+    """
+    batched, alone = (
+        workload.behaviour_alone(way) for way in (workload.behaviour, workload.hooked)
+    )
+    errors = []
+    for mine, theirs in (([batched[0]], [alone[0]]), (batched[1], alone[1])):
+        off = sum(float((a - b).double().square().sum()) for a, b in zip(mine, theirs, strict=True))
+        size = sum(float(b.double().square().sum()) for b in theirs)
+        errors.append((off / max(size, 1e-30)) ** 0.5)
+    dtype = next(workload.model.parameters()).dtype
+    # A delta is a difference of states: what rounding leaves of it is larger than that of states.
+    limit = 3 * TOLERANCE[dtype]
+    if not max(errors) <= limit:
+        raise GateError("batched", limit, dtype, max(errors))
+    return max(errors)
