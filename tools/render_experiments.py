@@ -35,8 +35,8 @@ def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
         lines.append("")
     return [
         *lines,
-        f"Brackets: difference from {results['reference']!r}, 95% interval, paired by seed, task and "
-        "example. Seconds are of training steps.",
+        f"Brackets: difference from {results['reference']!r}, 95% interval, paired by seed, task "
+        "and example. Seconds are of training steps.",
         "",
     ]
 
@@ -63,15 +63,8 @@ def composition(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     ]
     for arm, value in results["mean"].items():
         kept, over = results["retained"][arm], results["over_average"].get(arm)
-        lines.append(
-            f"| {arm} | {value['mean']:.3f} [{value['low']:.2f}, {value['high']:.2f}] | "
-            + (
-                ""
-                if over is None
-                else f"{over['mean']:+.3f} [{over['low']:+.2f}, {over['high']:+.2f}]"
-            )
-            + f" | {'' if kept is None else f'{kept:.0%}'} |"
-        )
+        cells = [arm, _span(value, ""), "" if over is None else _span(over, "+")]
+        lines.append(f"| {' | '.join(cells)} | {'' if kept is None else f'{kept:.0%}'} |")
     return [*lines, ""]
 
 
@@ -91,3 +84,7 @@ def _cell(value: Mapping[str, float], over: Mapping[str, float] | None) -> str:
     if over is None:
         return f"{value['mean']:.3f}"
     return f"{value['mean']:.3f} [{over['low']:+.3f}, {over['high']:+.3f}]"
+
+
+def _span(value: Mapping[str, float], sign: str) -> str:
+    return f"{value['mean']:{sign}.3f} [{value['low']:{sign}.2f}, {value['high']:{sign}.2f}]"
