@@ -8,7 +8,14 @@ from types import MappingProxyType
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
-from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Ramp
+from llgbm.generators.losses import (
+    DeltaGuided,
+    DeltaOnly,
+    DeltaWeightLoss,
+    MultiTask,
+    Ramp,
+    TokenWeightLoss,
+)
 from llgbm.generators.losses.recommended import recommended_objective
 from llgbm.generators.training.config import ConditionShares, TrainConfig
 
@@ -123,11 +130,14 @@ _ALL = {
         equal_time=True,
     ),
     "weights": Ablation(
-        "Are factors or the updates that they make compared?",
+        "Are factors compared, the updates that they make, or tokens of factors?",
         {
             "factors": lambda c: replace(c, objective=MultiTask(lambda_delta=0.0)),
             "updates": lambda c: replace(
                 c, objective=MultiTask(lambda_delta=0.0, weight_loss=DeltaWeightLoss())
+            ),
+            "tokens": lambda c: replace(
+                c, objective=MultiTask(lambda_delta=0.0, weight_loss=TokenWeightLoss())
             ),
         },
     ),

@@ -5,6 +5,7 @@ from llgbm.generators.losses.objectives import DeltaGuided, DeltaOnly, MultiTask
 from llgbm.generators.losses.schedules import Constant, CosineRise, Ramp
 from llgbm.generators.losses.step import Step
 from llgbm.generators.losses.terms import LossBreakdown, Weighted
+from llgbm.generators.losses.token_weights import TokenWeightLoss
 from llgbm.generators.losses.weights import DeltaWeightLoss, WeightLoss
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Objective",
     "Ramp",
     "Step",
+    "TokenWeightLoss",
     "WeightLoss",
     "Weighted",
 ]

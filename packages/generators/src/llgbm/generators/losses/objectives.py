@@ -21,11 +21,12 @@ from llgbm.generators.losses.terms import (
     runs_base,
     weighted_sum,
 )
+from llgbm.generators.losses.token_weights import TokenWeightLoss
 from llgbm.generators.losses.weights import DeltaWeightLoss, WeightLoss
 
 # Unions of what there is, so that a command line can choose.
 AnySchedule = Constant | Ramp | CosineRise
-AnyWeightLoss = WeightLoss | DeltaWeightLoss
+AnyWeightLoss = WeightLoss | DeltaWeightLoss | TokenWeightLoss
 AnyDeltaLoss = DeltaMSELoss | DeltaCosineLoss | DeltaSumLoss
 
 

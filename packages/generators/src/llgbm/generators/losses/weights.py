@@ -39,7 +39,8 @@ class WeightDistance(Protocol):
         ...
 
 
-def _check_pair(generated: LoRAWeights, teacher: LoRAWeights) -> None:
+def check_pair(generated: LoRAWeights, teacher: LoRAWeights) -> None:
+    """Raise ValueError for adapters of other specs or another n."""
     if generated.spec != teacher.spec or generated.n != teacher.n:
         raise ValueError(
             f"weight loss: expected the teacher's spec (r={teacher.spec.r}) and n={teacher.n}, got "
@@ -77,7 +78,7 @@ class WeightLoss:
         Raises:
             ValueError: specs or n that differ.
         """
-        _check_pair(generated, teacher)
+        check_pair(generated, teacher)
         # Module by module: one module's factors stay in a core's cache, where stacking them all
         # would write and read the whole batch of adapters twice more.
         sizes = teacher if whole is None else whole
@@ -193,7 +194,7 @@ class DeltaWeightLoss:
         Raises:
             ValueError: specs or n that differ.
         """
-        _check_pair(generated, teacher)
+        check_pair(generated, teacher)
         teacher = teacher.detach()
         sizes = teacher if whole is None else whole.detach()
         error = delta_w_squared_distance(generated, teacher).mean(0)
