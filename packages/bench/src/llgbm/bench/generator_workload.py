@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from llgbm.bench.one_adapter import one_adapter
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import factors_of
@@ -36,23 +37,12 @@ class HookedBehaviour:
     def __call__(self, weights: LoRAWeights) -> Tensor:
         """Deltas [n, p, 1, hidden] float32, differentiable."""
         model: Any = self.behaviour.model
-        scaling, deltas = weights.spec.scaling, []
+        linears = linear_modules(model, weights.spec)
+        ids = self.behaviour.probes.input_ids.to(device_of(model))
+        deltas = []
         for i in range(weights.n):
-            handles = []
-            for path, linear in linear_modules(model, weights.spec).items():
-                A, B = weights.lora_A[path][i], weights.lora_B[path][i]
-
-                def hook(
-                    module: nn.Module, inputs: Any, output: Tensor, A: Tensor = A, B: Tensor = B
-                ) -> Tensor:
-                    x = inputs[0]
-                    return output + scaling * ((x @ A.to(x.dtype).T) @ B.to(x.dtype).T)
-
-                handles.append(linear.register_forward_hook(hook))
-            ids = self.behaviour.probes.input_ids.to(device_of(model))
-            states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            for handle in handles:
-                handle.remove()
+            with one_adapter(linears, weights, i):
+                states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
             deltas.append(states[:, -1:].float() - self.behaviour.base_activation)
         return torch.stack(deltas)
 

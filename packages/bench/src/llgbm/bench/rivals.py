@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llgbm.bench.one_adapter import one_adapter
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import graphed_delta
@@ -137,22 +138,10 @@ class Workload:
 
     def hook_loop(self) -> Outcome:
         """Forward hooks that add the update, one adapter at a time (seed 002's FunctionalLoRA)."""
-        scaling, states = self.weights.spec.scaling, []
+        states = []
         for i in range(self.weights.n):
-            handles = []
-            for path, linear in self.linears.items():
-                A, B = self.weights.lora_A[path][i], self.weights.lora_B[path][i]
-
-                def hook(
-                    module: nn.Module, inputs: Any, output: Tensor, A: Tensor = A, B: Tensor = B
-                ) -> Tensor:
-                    x = inputs[0]
-                    return output + scaling * ((x @ A.to(x.dtype).T) @ B.to(x.dtype).T)
-
-                handles.append(linear.register_forward_hook(hook))
-            states.append(self.last(self.model.get_decoder(), self.ids))
-            for handle in handles:
-                handle.remove()
+            with one_adapter(self.linears, self.weights, i):
+                states.append(self.last(self.model.get_decoder(), self.ids))
         return self.finish(torch.stack(states))
 
     def functional_call_loop(self) -> Outcome:

@@ -1,0 +1,130 @@
+"""Evaluation on a tiny run: arms, seeds, resume, the adversary."""
+
+import json
+import shutil
+
+import pytest
+
+from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.generators.cli import CONSOLE
+from llgbm.generators.evaluation.arms import ARMS
+from llgbm.generators.evaluation.results import Results
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.training.metrics_log import read_metrics
+
+
+def test_the_results_hold_every_arm_and_split(tiny_run) -> None:
+    run = RunFolder(tiny_run[0])
+    results = Results.read(run.results)
+    arms = {
+        "base", "random", "mean_adapter", "nearest_text", "nearest_delta", "generated",
+        "generated_description", "generated_shuffled", "teacher", "described",
+        "retrieved_average",
+    }  # fmt: skip
+    for split in ("seen", "held_out_family"):
+        assert set(results.accuracy[split]) == arms
+    assert results.split_of_task == {
+        "caps": "seen", "digits": "seen", "marks": "held_out_family",
+    }  # fmt: skip
+    assert {"commit", "versions", "device", "seed"} <= set(results.environment)
+    lines = [json.loads(line) for line in run.scores.read_text().splitlines()]
+    by_arm = [line["chosen"]["base"][0] == line["gold"] for line in lines if line["task"] == "caps"]
+    assert sum(by_arm) / len(by_arm) == results.accuracy_by_task["caps"]["base"].mean
+    assert set(results.delta_cosine) == {"validation", "held_out_probes"}
+    validation = read_metrics(run.generator("generator") / "metrics.jsonl")
+    best = max(r["delta_cosine"] for r in validation if r["split"] == "validation" and r["step"])
+    assert results.delta_cosine["validation"]["generator"] == pytest.approx(best, abs=1e-4)
+
+
+def test_an_interrupted_evaluation_goes_on_after_its_finished_tasks(
+    run_copy, monkeypatch, capsys
+) -> None:
+    from llgbm.generators.evaluation.task_scores import TaskScorer
+
+    before = (run_copy / "evaluation" / "scores.jsonl").read_text()
+    score, calls = TaskScorer.score, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return score(*arguments, **options)
+
+    command = ["evaluate", "--run", str(run_copy), "--examples", "6"]
+    monkeypatch.setattr(TaskScorer, "score", interrupted)
+    assert CONSOLE.run(command) == 130
+    assert CONSOLE.run(command) == 0
+    assert len(calls) == 4
+    assert (run_copy / "evaluation" / "scores.jsonl").read_text() == before
+    assert not list((run_copy / "evaluation").glob(".*"))
+
+
+def test_all_arms_of_two_seeds_are_scored_together(run_copy, train_command, capsys) -> None:
+    run = RunFolder(run_copy)
+    arguments = train_command(run_copy, "second")
+    place = arguments.index("objective:delta-guided")
+    assert CONSOLE.run([*arguments[:place], "--seed", "1", *arguments[place:]]) == 0
+    command = ["evaluate", "--run", str(run_copy), "--examples", "6", "--parse-examples", "2"]
+    both = ["--generators", "generator", "second", "--arms", "all"]
+    assert CONSOLE.run([*command, *both]) == 0
+    results = Results.read(run.results)
+    for split in ("seen", "held_out_family"):
+        assert set(results.accuracy[split]) == set(ARMS)
+        assert set(results.differences[split]) == set(ARMS) - {"generated"}
+        seeds = [results.metrics[f"{split}.{name}.accuracy"] for name in ("generator", "second")]
+        assert results.accuracy[split]["generated"].mean == pytest.approx(sum(seeds) / 2)
+        # In the context there is no adapter, so there is no delta and no ratio.
+        assert "described" not in results.behaviour[split]
+        assert set(results.behaviour[split]) == set(ARMS) - {"described"}
+        assert results.behaviour[split]["base"].cosine is None
+        assert results.behaviour[split]["base"].kl.mean > 0
+        # One task's teachers are like each other, a random adapter is like none of them.
+        behaviour = results.behaviour[split]
+        assert behaviour["teacher"].cosine.mean > behaviour["random"].cosine.mean
+        assert set(results.parse_rate[split]) == set(ARMS)
+        assert {"generated", "teacher"} <= set(results.nearest_teacher[split])
+    assert "2 generator seeds" in results.scale
+    assert results.clusters["deltas"]["task"] is not None
+    lines = [json.loads(line) for line in run.scores.read_text().splitlines()]
+    chosen = lines[0]["chosen"]
+    assert len(chosen["generated"]) == len(chosen["nearest_delta"]) == 2
+    assert all(len(chosen[arm]) == 1 for arm in ("base", "rank1", "multi_task", "described"))
+    assert (run_copy / "baselines" / "multi_task" / "adapter_model.safetensors").exists()
+    assert CONSOLE.run(["report", "--run", str(run_copy)]) == 0
+    html = run.report.read_text()
+    assert "rank-1 delta matcher (adversary)" in html
+    assert "Free answers, held-out families" in html
+
+
+def test_generators_that_write_other_adapters_are_not_averaged(
+    run_copy, train_command, capsys
+) -> None:
+    arguments = train_command(run_copy, "wide")
+    place = arguments.index("objective:delta-guided")
+    probes = ["--probes", "math"]
+    cache = ["compute", str(run_copy / "checkpoints"), "--probes", "math"]
+    shutil.rmtree(run_copy / "checkpoints" / "deltas")
+    assert DELTAS.run(cache) == 0
+    assert CONSOLE.run([*arguments[:place], *probes, *arguments[place:]]) == 0
+    command = ["evaluate", "--run", str(run_copy), "--examples", "6"]
+    capsys.readouterr()
+    assert CONSOLE.run([*command, "--generators", "generator", "wide"]) == 2
+    assert "wide: probes and deltas: expected those of generator" in capsys.readouterr().err
+    for more, words in (
+        (["--generators", "wide", "wide"], "generators: expected each once"),
+        (["--arms", "nearest"], "arms: expected all, default or some of"),
+        (["--arm-settings.neighbours", "0"], "neighbours: expected at least 1, got 0"),
+    ):
+        assert CONSOLE.run([*command, *more]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_identifiability_is_written_beside_the_results(run_copy, capsys) -> None:
+    assert CONSOLE.run(["identifiability", "--run", str(run_copy)]) == 0
+    assert "rank1" in capsys.readouterr().out
+    content = json.loads((run_copy / "evaluation" / "identifiability.json").read_text())
+    assert content["mean"]["rank1"]["mean_cosine"] > 0.95
+    assert content["mean"]["rank1"]["score"] > 0.5
+    assert content["mean"]["teacher"]["score"] == pytest.approx(0, abs=1e-3)
+    assert list(content["teachers"]) == ["caps_000", "digits_000", "marks_000"]
+    assert {"commit", "versions", "device", "seed"} <= set(content["environment"])

@@ -1,0 +1,152 @@
+"""Training on a tiny run: gradients, records, resume, objectives, validation families."""
+
+import json
+
+import pytest
+import torch
+
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.probes import create_generic_probes
+from llgbm.generators.cli import CONSOLE
+from llgbm.generators.conditions import embed_conditions
+from llgbm.generators.generator import LoRAGenerator
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Step
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.training.behaviour import Behaviour
+from llgbm.generators.training.config import TrainConfig
+from llgbm.generators.training.inputs import collect_inputs
+from llgbm.generators.training.metrics_log import read_metrics
+from llgbm.generators.training.train import Trainer
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [MultiTask(lambda_weight=0.0), DeltaOnly(), DeltaGuided(every_n=1, lambda_weight=0.0)],
+)
+def test_the_computed_delta_reaches_every_generator_parameter_through_the_base(
+    tiny_run, objective
+) -> None:
+    run, model, _ = tiny_run
+    base, _ = load_base_model(str(model))
+    config = TrainConfig(run, "unused", objective, batch_size=2)
+    probes, spec = create_generic_probes(), DeltaSpec(aggregation="per_probe")
+    trainer = Trainer(config, collect_inputs(RunFolder(run), probes, spec, 3), base, RunFolder(run))
+    conditions = embed_conditions(trainer.data.batch(0).conditions, trainer.encoder)
+    with torch.no_grad():
+        # At the start B is zero, and only its own gain has a gradient: leave the start.
+        for parameter in trainer.generator.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.manual_seed(0)))
+    output = trainer.generator(conditions)
+    batch = trainer.data.batch(0)
+    behaviour = Behaviour.of(base, probes, spec)
+    loss = objective(Step(0, output, batch.weights, batch.deltas, behaviour))
+    assert "computed" in loss.terms
+    loss.total.backward()
+    # Only a delta-guided objective trains the delta head.
+    trains_head = isinstance(objective, DeltaGuided)
+    for name, parameter in trainer.generator.named_parameters():
+        if trains_head or not name.startswith("delta_head"):
+            assert parameter.grad is not None, name
+            assert float(parameter.grad.abs().max()) > 0, name
+    assert all(parameter.grad is None for parameter in base.parameters())
+
+
+def test_the_metrics_hold_all_terms_and_the_best_step_is_kept(tiny_run) -> None:
+    folder = tiny_run[0] / "generators" / "generator"
+    records = read_metrics(folder / "metrics.jsonl")
+    train = [r for r in records if r["split"] == "train"]
+    validation = [r for r in records if r["split"] == "validation"]
+    assert [r["step"] for r in train] == [1, 2, 3, 4, 5, 6]
+    assert ["computed" in r for r in train] == [True, False] * 3
+    assert all({"pred", "weight", "loss"} <= set(r) for r in train)
+    assert [r["step"] for r in validation] == [0, 3, 6]
+    finished = json.loads((folder / "finished.json").read_text())
+    assert finished["best"] == pytest.approx(
+        max(r["delta_cosine"] for r in validation[1:]), abs=1e-5
+    )
+    assert not (folder / "state" / "state.safetensors").exists()
+
+
+def test_an_interrupted_training_goes_on_bitwise(run_copy, train_command, monkeypatch) -> None:
+    step, calls = Trainer.train_step, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted)
+    assert CONSOLE.run(train_command(run_copy, "again")) == 130
+    monkeypatch.undo()
+    assert CONSOLE.run(train_command(run_copy, "again")) == 0
+    straight, resumed = (run_copy / "generators" / name for name in ("generator", "again"))
+    first, second = (LoRAGenerator.load(folder).state_dict() for folder in (straight, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert read_metrics(straight / "metrics.jsonl") == read_metrics(resumed / "metrics.jsonl")
+
+
+def test_the_task_loss_and_the_kl_tether_train_through_the_base(run_copy, train_command) -> None:
+    arguments = train_command(run_copy, "more", "--sft-examples", "2")
+    more = ["--objective.lambda-sft", "0.5", "--objective.lambda-kl", "0.5"]
+    assert CONSOLE.run([*arguments, *more]) == 0
+    records = read_metrics(run_copy / "generators" / "more" / "metrics.jsonl")
+    train = [record for record in records if record["split"] == "train"]
+    assert all(record["sft"] > 0 for record in train)
+    # The base runs on the probes every other step.
+    assert ["kl" in record for record in train] == [True, False] * 3
+    assert all(record["kl"] >= 0 for record in train[::2])
+    first, second = (
+        LoRAGenerator.load(run_copy / "generators" / name).state_dict()
+        for name in ("generator", "more")
+    )
+    assert not torch.equal(first["decoder.gain_B.weight"], second["decoder.gain_B.weight"])
+
+
+def test_the_kl_tether_needs_deltas_from_which_next_tokens_follow(
+    run_copy, train_command, capsys
+) -> None:
+    arguments = train_command(run_copy, "mean", "--deltas.aggregation", "mean")
+    folder = run_copy / "checkpoints"
+    assert DELTAS.run(["compute", str(folder), "--deltas.aggregation", "mean", "--rebuild"]) == 0
+    assert CONSOLE.run([*arguments, "--objective.lambda-kl", "1"]) == 2
+    assert "expected layer -1, pooling last_token and aggregation per_probe" in (
+        capsys.readouterr().err
+    )
+
+
+def test_generators_are_chosen_by_the_validation_families(
+    tiny_run, tmp_path, teach_command, train_command
+) -> None:
+    run, files = tmp_path / "run", tiny_run[2]
+    teach = teach_command(run, tiny_run[1], files)
+    place = teach.index("--held-out")
+    teach[place] = "--validation"
+    assert CONSOLE.run(teach) == 0
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    assert CONSOLE.run(train_command(run, "generator")) == 0
+    folder = run / "generators" / "generator"
+    records = read_metrics(folder / "metrics.jsonl")
+    family = [r for r in records if r["split"] == "validation_family"]
+    assert [r["step"] for r in family] == [0, 3, 6]
+    finished = json.loads((folder / "finished.json").read_text())
+    best = max(r["delta_cosine"] for r in family[1:])
+    assert finished["best"] == pytest.approx(best, abs=1e-5)
+    trained = json.loads((folder / "training.json").read_text())
+    assert "validation" not in trained
+
+
+def test_checkpointed_training_gives_the_same_bits(run_copy, train_command) -> None:
+    assert CONSOLE.run(train_command(run_copy, "saving", "--checkpoint")) == 0
+    plain, saving = (run_copy / "generators" / name for name in ("generator", "saving"))
+    first, second = (LoRAGenerator.load(folder).state_dict() for folder in (plain, saving))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_other_settings_for_a_generator_are_refused(run_copy, train_command, capsys) -> None:
+    arguments = train_command(run_copy, "generator")
+    arguments[arguments.index("--steps") + 1] = "9"
+    assert CONSOLE.run(arguments) == 2
+    assert "steps: expected 6 as in the run so far, got 9" in capsys.readouterr().err
