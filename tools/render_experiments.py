@@ -21,22 +21,24 @@ def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     for split in next(iter(variants.values()))["metrics"]:
         metrics = list(variants[results["reference"]]["metrics"][split])
         head = " | ".join(METRICS[metric] for metric in metrics)
-        lines += [f"| {split} | steps | ran the base | seconds | {head} |"]
-        lines += ["|---|---|---|---|" + "---|" * len(metrics)]
+        lines += [f"| {split} | steps | on probes | on tasks | seconds | {head} |"]
+        lines += ["|---|---|---|---|---|" + "---|" * len(metrics)]
         for variant, found in variants.items():
             cells = [
                 _cell(found["metrics"][split][m], found["over_reference"].get(split, {}).get(m))
                 for m in metrics
             ]
             lines.append(
-                f"| {variant} | {found['steps']} | {found['steps_that_ran_the_base']:.0f} | "
+                f"| {variant} | {found['steps']} | {found['steps_on_probes']:.0f} | "
+                f"{found['steps_on_tasks']:.0f} | "
                 f"{found['seconds']:.0f} | " + " | ".join(cells) + " |"
             )
         lines.append("")
     return [
         *lines,
         f"Brackets: difference from {results['reference']!r}, 95% interval, paired by seed, task "
-        "and example. Seconds are of training steps.",
+        "and example or probe. Steps on probes and on tasks ran the base; seconds are of training "
+        "steps. Examples are of the validation split, on prompts that no best step was chosen by.",
         "",
     ]
 
@@ -68,15 +70,17 @@ def composition(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     return [*lines, ""]
 
 
-def seconds(name: str, results: Mapping[str, float], where: str) -> list[str]:
+def parts(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     """Wall clock of the parts of a preset."""
-    parts = ", ".join(f"{part} {value:.0f} s" for part, value in results.items())
-    return [f"{name}: {parts}; {sum(results.values()) / 60:.0f} min in all.", ""]
+    seconds = results["seconds"]
+    words = ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items())
+    return [f"{name}: {words}; {sum(seconds.values()) / 60:.0f} min in all.", ""]
 
 
 RENDERERS: Mapping[str, Callable[[str, Mapping[str, Any], str], list[str]]] = {
     "ablation": ablation,
     "composition": composition,
+    "parts": parts,
 }
 
 

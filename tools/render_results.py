@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from render_experiments import RENDERERS, seconds
+from render_experiments import RENDERERS
 
 ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "packages" / "bench" / "results"
@@ -147,11 +147,12 @@ def experiment(name: str, content: dict[str, Any]) -> list[str]:
     """Section of any file in docs/results, by what it holds."""
     kind = content.get("kind")
     if kind in RENDERERS:
-        section = RENDERERS[kind](name, content, _where(content))
+        where = _where(content) if "environment" in content else ""
+        section = RENDERERS[kind](name, content, where)
         return section + _note(ROOT / "docs" / "results" / f"{name}.note.md")
     if "accuracy" in content:
         return main_job(name, content)
-    return identifiability(name, content) if "mean" in content else seconds(name, content, "")
+    return identifiability(name, content)
 
 
 def benchmark(name: str, results: dict[str, Any]) -> list[str]:

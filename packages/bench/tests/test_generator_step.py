@@ -19,6 +19,7 @@ from llgbm.bench.generator_workload import GeneratorWorkload, HookedBehaviour
 from llgbm.bench.models import bench_model
 from llgbm.bench.report import ReportConfig, report
 from llgbm.bench.timing import Timing
+from llgbm.deltas.errors import SettingError
 
 TINY = GeneratorStepConfig(
     "random:llama-tiny", "float32", n=2, p=2, t=6, r=2, codes=2, examples=2, repeats=2
@@ -29,7 +30,8 @@ def test_every_objective_is_timed_and_the_seeds_way_beside_them(tmp_path) -> Non
     rows = generator_step(replace(TINY, out=tmp_path / "step.json"))["rows"]
     assert set(rows) == {"base_alone", SEED, *OBJECTIVES}
     assert rows[SEED]["relative_error"] < 1e-5
-    assert rows["weights_only"]["base_share"] == 0
+    assert rows["weights_only"]["base_share"] == rows["weights_only"]["tokens_per_s"] == 0
+    assert rows["delta_guided_n5_sft"]["base_share"] > rows["delta_guided_n5"]["base_share"]
     shares = [rows[f"delta_guided_n{n}"]["base_share"] for n in (1, 5, 20)]
     assert 1 >= shares[0] > shares[1] > shares[2] > 0
     assert all(row["peak_mib"] > 0 for row in rows.values())
@@ -62,3 +64,14 @@ def test_adapters_are_generated_together_and_one_by_one(tmp_path) -> None:
     assert rows["batched"]["relative_error"] < 1e-4
     assert all(row["adapters_per_s"] > 0 for row in rows.values())
     assert report(ReportConfig(tmp_path, tmp_path / "plots"))
+
+
+def test_sizes_of_nothing_are_refused() -> None:
+    for make, words in (
+        (lambda: GeneratorStepConfig(n=0), "n: expected at least 1"),
+        (lambda: GeneratorStepConfig(t=2), "t: expected at least 3"),
+        (lambda: GenerateConfig(repeats=0), "repeats: expected at least 1"),
+    ):
+        with pytest.raises(SettingError, match=words):
+            make()
+    assert generate(GenerateConfig("random:llama-tiny", n=1, r=2, codes=2, repeats=1))["rows"]

@@ -10,6 +10,7 @@ from llgbm.generators.cli import CONSOLE
 from llgbm.generators.evaluation.arms import ARMS
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.metrics_log import read_metrics
 
 
@@ -64,6 +65,8 @@ def test_all_arms_of_two_seeds_are_scored_together(run_copy, train_command, caps
     arguments = train_command(run_copy, "second")
     place = arguments.index("objective:delta-guided")
     assert CONSOLE.run([*arguments[:place], "--seed", "1", *arguments[place:]]) == 0
+    retriever = ["train-retriever", "--run", str(run_copy), "--steps", "5", "--batch-size", "2"]
+    assert CONSOLE.run(retriever) == 0
     command = ["evaluate", "--run", str(run_copy), "--examples", "6", "--parse-examples", "2"]
     both = ["--generators", "generator", "second", "--arms", "all"]
     assert CONSOLE.run([*command, *both]) == 0
@@ -128,3 +131,44 @@ def test_identifiability_is_written_beside_the_results(run_copy, capsys) -> None
     assert content["mean"]["teacher"]["score"] == pytest.approx(0, abs=1e-3)
     assert list(content["teachers"]) == ["caps_000", "digits_000", "marks_000"]
     assert {"commit", "versions", "device", "seed"} <= set(content["environment"])
+
+
+def test_a_generator_that_predicts_no_delta_has_no_arms_by_it(run_copy, train_command) -> None:
+    arguments = train_command(run_copy, "weights")
+    place = arguments.index("objective:delta-guided")
+    weights = ["objective:multi-task", "--objective.lambda-delta", "0"]
+    assert CONSOLE.run([*arguments[:place], *weights]) == 0
+    command = ["evaluate", "--run", str(run_copy), "--examples", "4", "--parse-examples", "0"]
+    assert CONSOLE.run([*command, "--generators", "weights"]) == 0
+    arms = set(Results.read(RunFolder(run_copy).results).accuracy["seen"])
+    assert {"nearest_text", "generated"} <= arms
+    assert not {"nearest_delta", "retrieved_average", "predicted_average"} & arms
+
+
+def test_probes_that_were_trained_on_are_not_held_out(run_copy, capsys) -> None:
+    command = ["evaluate", "--run", str(run_copy), "--held-out-probes", "generic"]
+    assert CONSOLE.run(command) == 2
+    assert "held_out_probes: expected none of the probes generic" in capsys.readouterr().err
+    command = ["identifiability", "--run", str(run_copy), "--held-out-probes", "generic+math"]
+    assert CONSOLE.run(command) == 2
+    assert "which shares 5" in capsys.readouterr().err
+
+
+def test_a_generator_is_evaluated_with_the_delta_cache_it_was_trained_on(
+    run_copy, train_command
+) -> None:
+    from llgbm.deltas.base_models import load_base_model
+    from llgbm.deltas.delta import DeltaSpec
+    from llgbm.generators.experiments.prepare import prepare_deltas
+
+    run = RunFolder(run_copy)
+    manifest = Manifest.read(run.manifest)
+    model, _ = load_base_model(manifest.base_model)
+    spec = DeltaSpec(pooling="mean", aggregation="per_probe")
+    name = prepare_deltas(run, manifest, model, "math", spec)
+    assert name
+    more = ["--delta-cache", name, "--probes", "math", "--deltas.pooling", "mean"]
+    assert CONSOLE.run(train_command(run_copy, "math", *more)) == 0
+    command = ["evaluate", "--run", str(run_copy), "--examples", "4", "--parse-examples", "0"]
+    assert CONSOLE.run([*command, "--generators", "math"]) == 0
+    assert "nearest_delta" in Results.read(run.results).accuracy["seen"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import RunError
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.experiments import presets, run_main
 from llgbm.generators.experiments.ablation_results import AblationResults
@@ -68,3 +69,6 @@ def test_one_command_writes_every_result_and_goes_on(tiny_run, tmp_path, monkeyp
     CompositionResults.read(tmp_path / "out" / "demo-composition.json")
     found = json.loads((tmp_path / "out" / "demo-identifiability.json").read_text())
     assert set(found["mean"]) >= {"rank1", "base"}
+    # Another job does not take over what this one has done.
+    with pytest.raises(RunError, match="seed: expected 0 as in the run so far, got 1"):
+        run_main.run_main(replace(config, seed=1), model, tokenizer)

@@ -105,16 +105,56 @@ def test_the_task_loss_and_the_kl_tether_train_through_the_base(run_copy, train_
     assert not torch.equal(first["decoder.gain_B.weight"], second["decoder.gain_B.weight"])
 
 
-def test_the_kl_tether_needs_deltas_from_which_next_tokens_follow(
+def test_settings_that_cannot_work_are_refused_before_anything_is_written(
     run_copy, train_command, capsys
 ) -> None:
-    arguments = train_command(run_copy, "mean", "--deltas.aggregation", "mean")
-    folder = run_copy / "checkpoints"
-    assert DELTAS.run(["compute", str(folder), "--deltas.aggregation", "mean", "--rebuild"]) == 0
-    assert CONSOLE.run([*arguments, "--objective.lambda-kl", "1"]) == 2
-    assert "expected layer -1, pooling last_token and aggregation per_probe" in (
-        capsys.readouterr().err
+    for more, words in (
+        (["--objective.lambda-kl", "1"], "expected layer -1, pooling last_token and aggregation"),
+        (["--objective.every-n", "50", "objective.schedule:ramp", "--objective.schedule.start",
+          "3"], "computed: expected to act in one of the 6 steps"),
+    ):  # fmt: skip
+        arguments = train_command(run_copy, "x")
+        if "--objective.lambda-kl" in more:
+            place = arguments.index("objective:delta-guided")
+            arguments[place:place] = ["--deltas.aggregation", "mean"]
+        assert CONSOLE.run([*arguments, *more]) == 2
+        assert words in capsys.readouterr().err
+    for option, value, words in (
+        ("--clip-norm", "0", "clip_norm: expected more than 0"),
+        ("--weight-decay", "-1", "weight_decay: expected at least 0"),
+        ("--conditions.prompts", "-1", "prompts: expected at least 0"),
+    ):
+        assert CONSOLE.run(train_command(run_copy, "x", option, value)) == 2
+        assert words in capsys.readouterr().err
+    assert not (run_copy / "generators" / "x").exists()
+
+
+def test_a_training_that_leaves_the_numbers_says_so(run_copy, train_command, capsys) -> None:
+    # A rate at which the first step overflows float32.
+    assert CONSOLE.run(train_command(run_copy, "wild", "--lr", "1e30", "--warmup-steps", "0")) == 2
+    assert "loss: expected a finite number" in capsys.readouterr().err
+    assert not (run_copy / "generators" / "wild" / "finished.json").exists()
+
+
+def test_a_half_taught_run_is_not_trained_on(run_copy, train_command, capsys) -> None:
+    path = run_copy / "checkpoints" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["adapters"][-1]
+    path.write_text(json.dumps(manifest))
+    assert CONSOLE.run(train_command(run_copy, "new")) == 2
+    assert "expected 6 teachers, got 5: run `llgbm teach` again" in capsys.readouterr().err
+
+
+def test_answers_in_training_conditions_are_answers_in_validation(run_copy) -> None:
+    probes, spec = create_generic_probes(), DeltaSpec(aggregation="per_probe")
+    plain, answered = (
+        collect_inputs(RunFolder(run_copy), probes, spec, 3, "", kind).seen.conditions[0]
+        for kind in ("prompts", "prompts_with_answers")
     )
+    assert answered.kind == "prompts_with_answers"
+    for prompt, both in zip(plain.texts, answered.texts, strict=True):
+        assert both.startswith(prompt)
+        assert both.removeprefix(prompt).strip() in ("AA", "bb")
 
 
 def test_generators_are_chosen_by_the_validation_families(

@@ -18,6 +18,7 @@ from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
@@ -41,6 +42,7 @@ class GenerateConfig:
         repeats: rounds.
         out: JSON file of results; nothing is written where not given.
         seed: of everything random.
+        dtype: of the base, whose shapes alone matter here.
     """
 
     model: str = "smollm2-135m"
@@ -51,6 +53,9 @@ class GenerateConfig:
     out: Path | None = None
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+
+    def __post_init__(self) -> None:
+        require_at_least(1, n=self.n, r=self.r, codes=self.codes, repeats=self.repeats)
 
 
 def generate(config: GenerateConfig) -> dict[str, Any]:
@@ -84,12 +89,13 @@ def generate(config: GenerateConfig) -> dict[str, Any]:
     # Sums of float32 in another order.
     if not error <= 1e-4:
         raise GateError("batched", 1e-4, torch.float32, error)
+    written_count = min(WRITTEN, config.n)
     with tempfile.TemporaryDirectory() as folder:
-        written = together.select(range(WRITTEN)).to("cpu")
+        written = together.select(range(written_count)).to("cpu")
         works: dict[str, tuple[Callable[[], object], int]] = {
             "batched": (partial(generator.write, conditions), config.n),
             "one_by_one": (one_by_one, config.n),
-            "written_to_disk": (partial(_write, written, Path(folder)), WRITTEN),
+            "written_to_disk": (partial(_write, written, Path(folder)), written_count),
         }
         plain = {name: work for name, (work, _) in works.items()}
         peaks = {name: peak_mib(work) for name, work in plain.items()}

@@ -10,12 +10,13 @@ from typing import Any, Literal
 
 from llgbm.bench.delta_forward import TOLERANCE
 from llgbm.bench.errors import GateError
-from llgbm.bench.generator_workload import GeneratorWorkload
+from llgbm.bench.generator_workload import ANSWER_TOKENS, GeneratorWorkload
 from llgbm.bench.memory import peak_mib
 from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.timing import Timing, interleaved
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.spec import device_of
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Objective
 
@@ -63,13 +64,26 @@ class GeneratorStepConfig:
     out: Path | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_at_least(
+            1,
+            n=self.n,
+            p=self.p,
+            r=self.r,
+            codes=self.codes,
+            examples=self.examples,
+            repeats=self.repeats,
+        )
+        require_at_least(ANSWER_TOKENS + 1, t=self.t)
+
 
 def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
     """Check both ways to compute deltas, time the steps, print the table, write the file.
 
     A row's time is the mean over a cycle of its objective: one step that runs the base on the
     probes, and those that do not. `base_share` is the part of it that the base's forward and
-    backward on the probes take, timed alone in the same rounds.
+    backward, on probes and on tasks' examples, take, timed alone in the same rounds;
+    `tokens_per_s` counts what the base runs on.
 
     Raises:
         GateError: deltas or gradients of the two ways differ.
@@ -95,6 +109,9 @@ def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
     works[f"{SEED}:0"] = partial(workload.step, DeltaOnly(), 0, workload.hooked)
     works["batched"] = partial(workload.behaviour_alone, workload.behaviour)
     works["one_by_one"] = partial(workload.behaviour_alone, workload.hooked)
+    works["tasks"] = workload.tasks_alone
+    for work in works.values():
+        work()  # what is allocated once, such as the optimiser's state, is not a step's
     peaks = {name: peak_mib(work) for name, work in works.items() if not name.endswith(":1")}
     timed = interleaved(works, config.repeats)
     cycles = {name: cycle for name, (_, cycle) in OBJECTIVES.items()} | {SEED: 1}
@@ -110,10 +127,16 @@ def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
         config.n,
     )
     for name, row in rows.items():
-        runs = name in cycles and (name == SEED or OBJECTIVES[name][0].runs_base(0))
+        if name == "base_alone":
+            row["base_share"] = 1.0
+            continue
+        objective = DeltaOnly() if name == SEED else OBJECTIVES[name][0]
+        probes, tasks = objective.runs_base(0) / cycles[name], float(objective.runs_tasks(0))
         alone = timed["one_by_one" if name == SEED else "batched"].median_ms
-        share = alone / cycles[name] / row["median_ms"] if runs else 0.0
-        row["base_share"] = 1.0 if name == "base_alone" else min(1.0, share)
+        spent = probes * alone + tasks * timed["tasks"].median_ms
+        row["base_share"] = min(1.0, spent / row["median_ms"])
+        tokens = probes * config.n * config.p * config.t + tasks * workload.task_tokens
+        row["tokens_per_s"] = tokens / row["median_ms"] * 1e3
     results = results_of("generator-step", config, device_of(model), dtype, rows=rows)
     print(f"{config.model}: a generator's step, n={config.n} p={config.p} t={config.t}")
     print(f"{'':<24}{'ms':>9}{'adapters/s':>12}{'x base':>8}{'MiB':>8}{'in the base':>13}")

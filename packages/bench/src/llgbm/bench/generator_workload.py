@@ -130,6 +130,17 @@ class GeneratorWorkload:
         gradients = torch.autograd.grad((deltas * signs).mean(), factors_of(weights))
         return deltas.detach(), list(gradients)
 
+    @property
+    def task_tokens(self) -> int:
+        """Tokens of the tasks' examples in a step."""
+        return self.packed.input_ids.numel()
+
+    def tasks_alone(self) -> None:
+        """The task loss of the teachers and its gradients to their factors."""
+        weights = self.teachers.map(lambda factor: factor.detach().requires_grad_())
+        losses = answer_losses(self.model, self.lora, weights, self.packed)
+        torch.autograd.grad(losses.mean(), factors_of(weights))
+
     def base_alone(self) -> None:
         """The frozen base on as many sequences, with the gradient of its input only."""
         ids = self.behaviour.probes.input_ids.to(device_of(self.model))

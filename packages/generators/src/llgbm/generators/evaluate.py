@@ -30,7 +30,7 @@ from llgbm.generators.generate import find_generator, save_generated
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
-from llgbm.generators.training.probes import trained_probes
+from llgbm.generators.training.probes import check_held_out, trained_cache, trained_probes
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,15 @@ def evaluate(
     if model is None:
         model, tokenizer = load_base_model(manifest.base_model)
     tasks = evaluated_tasks(manifest, config.condition_prompts, config.examples)
-    probes, spec = trained_probes(next(iter(generators.values())).metadata)
+    metadata = next(iter(generators.values())).metadata
+    probes, spec = trained_probes(metadata)
+    check_held_out(config.held_out_probes, probes)
     cache = DeltaCache.open(
-        run.deltas, manifest.base_fingerprint, named_probes(probes), spec, manifest.base_model
+        run.delta_cache(trained_cache(metadata)),
+        manifest.base_fingerprint,
+        named_probes(probes),
+        spec,
+        manifest.base_model,
     )
     deltas = cache.load_all({e.id: e.fingerprint for e in manifest.of_split("train")})
     context = ArmContext(
@@ -164,8 +170,8 @@ def load_generators(
                 ("spec", first.spec, generator.spec),
                 (
                     "probes and deltas",
-                    trained_probes(first.metadata),
-                    trained_probes(generator.metadata),
+                    (trained_probes(first.metadata), trained_cache(first.metadata)),
+                    (trained_probes(generator.metadata), trained_cache(generator.metadata)),
                 ),
             ):
                 if expected != got:

@@ -9,7 +9,7 @@ from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, mismatch, require_at_least
+from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.generators.evaluation.environment import environment
@@ -22,6 +22,7 @@ from llgbm.generators.evaluation.identifiability import (
 )
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.training.probes import check_held_out
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class IdentifiabilityConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, teachers=self.teachers)
+        if self.teachers == 1:
+            raise SettingError("teachers: expected 0 or at least 2, to compare each with another")
 
 
 def identifiability(config: IdentifiabilityConfig, model: nn.Module | None = None) -> Verdicts:
@@ -51,13 +54,14 @@ def identifiability(config: IdentifiabilityConfig, model: nn.Module | None = Non
         RunError: teachers of fewer than two tasks.
     """
     run = RunFolder(config.run)
+    check_held_out(config.held_out_probes, "generic")  # which the adversary is made from
     probes = named_probes(config.held_out_probes)
     manifest = Manifest.read(run.manifest)
     firsts = {entry.task: entry for entry in reversed(manifest.adapters)}
     entries = [firsts[name] for name in manifest.tasks]
     if len(entries) < 2:
         raise RunError(mismatch(run.manifest, "adapters", "teachers of two tasks", len(entries)))
-    entries = entries[: max(2, config.teachers) if config.teachers else None]
+    entries = entries[: config.teachers or None]
     if model is None:
         model, _ = load_base_model(manifest.base_model)
     teachers = manifest.load(run.checkpoints, entries)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from llgbm.deltas.errors import RunError
 
+# Stands in a generator's or retriever's folder once its training has ended.
+FINISHED = "finished.json"
+
 
 @dataclass(frozen=True)
 class RunFolder:

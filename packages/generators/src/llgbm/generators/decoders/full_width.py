@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.decoders.base import Decoder
@@ -41,6 +42,12 @@ class FullWidthConfig:
     blocks: int = 2
     codes: int = 12
     head_gain: float = 64.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, hidden=self.hidden, codes=self.codes)
+        require_at_least(0, blocks=self.blocks)
+        if not self.head_gain > 0:
+            raise SettingError(f"head_gain: expected more than 0, got {self.head_gain:g}")
 
 
 class FullWidthDecoder(Decoder):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.decoders.base import Decoder
@@ -32,6 +33,10 @@ class PeriodicConfig:
     hidden: int = 256
     blocks: int = 2
     period: int = 64
+
+    def __post_init__(self) -> None:
+        require_at_least(1, hidden=self.hidden, period=self.period)
+        require_at_least(0, blocks=self.blocks)
 
 
 def extend(pattern: Tensor, dim: int, size: int) -> Tensor:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from functools import cache
 
+import torch
+from torch import Tensor, nn
+
+from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.generator import LoRAGenerator
-from llgbm.generators.runs import RunFolder
+from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import Split
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour, delta_cosine
 from llgbm.generators.training.inputs import ValidationSet, collect_inputs
-from llgbm.generators.training.probes import trained_probes
+from llgbm.generators.training.probes import trained_cache, trained_probes, validated_by
 
 
 @torch.no_grad()
@@ -38,13 +41,35 @@ def delta_cosines(
     """
     device = device_of(model)
     found: dict[str, dict[str, float]] = {}
+
+    @cache
+    def reading(probe_name: str, spec: DeltaSpec) -> Behaviour:
+        return Behaviour.of(model, named_probes(probe_name), spec)
+
+    @cache
+    def targets(split: Split, probe_name: str, spec: DeltaSpec) -> Tensor:
+        """Mean delta of each task's teachers, [tasks, ...]; the same for every generator."""
+        entries = manifest.of_split(split)
+        deltas = reading(probe_name, spec)(manifest.load(run.checkpoints, entries).to(device))
+        tasks = dict.fromkeys(entry.task for entry in entries)
+        return torch.stack(
+            [deltas[[i for i, e in enumerate(entries) if e.task == task]].mean(0) for task in tasks]
+        )
+
     for name in run.generators:
+        if not (run.generator(name) / FINISHED).exists():
+            continue
         generator = LoRAGenerator.load(run.generator(name)).eval()
         probes, spec = trained_probes(generator.metadata)
         texts = int(generator.metadata["training"]["condition_texts"][1])
-        settings = generator.metadata["training"]
-        cache = str(settings.get("delta_cache", ""))
-        inputs = collect_inputs(run, named_probes(probes), spec, texts, cache)
+        inputs = collect_inputs(
+            run,
+            named_probes(probes),
+            spec,
+            texts,
+            trained_cache(generator.metadata),
+            validated_by(generator.metadata),
+        )
         encoder = PretrainedTextEncoder(generator.config.text_encoder)
         parts: list[tuple[str, str, ValidationSet, Split]]
         parts = [("validation", "held_out_probes", inputs.seen, "train")]
@@ -54,17 +79,8 @@ def delta_cosines(
         for own, other, part, split in parts:
             batch = embed_conditions(part.conditions, encoder, EmbeddingCache(run.embeddings))
             weights = generator.write(batch).to(device)
-            entries = manifest.of_split(split)
-            teachers = manifest.load(run.checkpoints, entries).to(device)
             for key, probe_name in ((own, probes), (other, held_out_probes)):
-                behaviour = Behaviour.of(model, named_probes(probe_name), spec)
-                by_teacher = behaviour(teachers)
-                target = torch.stack(
-                    [
-                        by_teacher[[i for i, e in enumerate(entries) if e.task == task]].mean(0)
-                        for task in part.tasks
-                    ]
-                )
-                cosine = float(delta_cosine(behaviour(weights), target).mean())
-                found.setdefault(key, {})[name] = cosine
+                written = reading(probe_name, spec)(weights)
+                cosine = delta_cosine(written, targets(split, probe_name, spec)).mean()
+                found.setdefault(key, {})[name] = float(cosine)
     return found

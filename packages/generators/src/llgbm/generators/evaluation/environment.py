@@ -31,7 +31,7 @@ def environment(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str
         "commit": _commit(),
         "versions": {name: _version(name) for name in _VERSIONS},
         "python": platform.python_version(),
-        "device": _device_name(device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
         "dtype": str(dtype).removeprefix("torch."),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -66,7 +66,8 @@ def _commit() -> str:
         return "unknown"
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """Name of a GPU, or of the processor with its instruction set."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     capability = torch.backends.cpu.get_cpu_capability()

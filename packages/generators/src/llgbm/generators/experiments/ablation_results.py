@@ -29,16 +29,19 @@ class VariantResult:
     Attributes:
         steps: of each of its trainings.
         seconds: of training steps, mean over seeds.
-        steps_that_ran_the_base: of each training, mean over seeds.
+        steps_on_probes: of each training, those that ran the base on the probes; mean over seeds.
+        steps_on_tasks: those that ran it on the tasks' own examples.
         seeds: trainings.
-        metrics: split -> metric -> interval over seeds and examples (or tasks).
+        metrics: split -> metric -> interval over seeds and examples (or probes); its `n` counts
+            values, seeds times examples of all tasks.
         over_reference: split -> metric -> interval of this variant minus the reference, paired
             by seed, task and example; empty for the reference.
     """
 
     steps: int
     seconds: float
-    steps_that_ran_the_base: float
+    steps_on_probes: float
+    steps_on_tasks: float
     seeds: int
     metrics: Mapping[str, Mapping[str, Interval]]
     over_reference: Mapping[str, Mapping[str, Interval]]
@@ -115,7 +118,7 @@ Values = list[NDArray[np.float64]]
 
 
 def values_of(measured: Sequence[Measured], metric: str) -> Values | None:
-    """Values of a metric by task: [seeds, examples], one example where it has none.
+    """Values of a metric by task: [seeds, examples], or [seeds, probes].
 
     Returns:
         None where the metric was not measured.
@@ -132,7 +135,7 @@ def values_of(measured: Sequence[Measured], metric: str) -> Values | None:
                 for item in measured
             ]
         else:
-            rows = [(getattr(item, metric)[task],) for item in measured]
+            rows = [getattr(item, metric)[task] for item in measured]
         found.append(np.asarray(rows, dtype=np.float64))
     return found
 
@@ -140,8 +143,8 @@ def values_of(measured: Sequence[Measured], metric: str) -> Values | None:
 def resampled(values: Values, seed: int = 0) -> Interval:
     """Mean over seeds, tasks and examples, with a 95% bootstrap interval.
 
-    Seeds are resampled, and examples within tasks: the interval speaks of other seeds and other
-    examples of these tasks. Where tasks have but one value each, tasks are resampled.
+    Seeds are resampled, and examples (or probes) within tasks: the interval speaks of other
+    seeds and other examples of these tasks, not of other tasks.
 
     Args:
         values: of every task, [seeds, examples].
@@ -150,19 +153,14 @@ def resampled(values: Values, seed: int = 0) -> Interval:
     rng = np.random.default_rng(seed)
     seeds = len(values[0])
     means = np.empty(RESAMPLES)
-    single = all(rows.shape[1] == 1 for rows in values)
     for index in range(RESAMPLES):
         chosen = rng.integers(0, seeds, seeds)
-        if single:
-            by_task = np.array([rows[chosen].mean() for rows in values])
-            means[index] = by_task[rng.integers(0, len(values), len(values))].mean()
-        else:
-            means[index] = np.mean(
-                [
-                    rows[chosen][:, rng.integers(0, rows.shape[1], rows.shape[1])].mean()
-                    for rows in values
-                ]
-            )
+        means[index] = np.mean(
+            [
+                rows[chosen][:, rng.integers(0, rows.shape[1], rows.shape[1])].mean()
+                for rows in values
+            ]
+        )
     low, high = np.quantile(means, [0.025, 0.975])
     mean = float(np.mean([rows.mean() for rows in values]))
     return Interval(mean, float(low), float(high), sum(rows.size for rows in values))

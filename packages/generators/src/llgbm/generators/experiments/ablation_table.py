@@ -20,7 +20,7 @@ def ablation_table(results: AblationResults) -> str:
     splits = next(iter(results.variants.values())).metrics
     for split, metrics in splits.items():
         head = "".join(f"{WORDS[metric]:>28}" for metric in metrics)
-        lines.append(f"\n{split:<26}{'steps':>7}{'base':>6}{'s':>7}{head}")
+        lines.append(f"\n{split:<26}{'steps':>7}{'probes':>7}{'tasks':>6}{'s':>7}{head}")
         for name, variant in results.variants.items():
             cells = ""
             for metric in metrics:
@@ -28,9 +28,10 @@ def ablation_table(results: AblationResults) -> str:
                 over = variant.over_reference.get(split, {}).get(metric)
                 cells += f"{_cell(value, over):>28}"
             lines.append(
-                f"{name:<26}{variant.steps:>7}{variant.steps_that_ran_the_base:>6.0f}"
-                f"{variant.seconds:>7.1f}{cells}"
+                f"{name:<26}{variant.steps:>7}{variant.steps_on_probes:>7.0f}"
+                f"{variant.steps_on_tasks:>6.0f}{variant.seconds:>7.1f}{cells}"
             )
+    lines.append("probes, tasks: steps that ran the base on these")
     lines.append(f"brackets: difference from {results.reference!r}, 95% interval, paired")
     return "\n".join(lines)
 

@@ -1,8 +1,8 @@
 """What an ablation compares: behaviour and accuracy of generators on unseen conditions.
 
-Measured on the training tasks' and the validation families' validation examples. Test families
-and test examples are left to `llgbm evaluate`: choices made by these numbers must not be made on
-them.
+Measured on the training tasks' and the validation families' validation examples, but not on the
+prompts that trainings chose their best step by. Test families and test examples are left to
+`llgbm evaluate`: choices made by these numbers must not be made on them.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import Split
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
-from llgbm.generators.training.behaviour import Behaviour, delta_cosine
-from llgbm.generators.training.inputs import load_run_task
+from llgbm.generators.training.behaviour import Behaviour
+from llgbm.generators.training.inputs import condition_of, load_run_task
+from llgbm.generators.training.probes import validated_by
 
 SPLIT_NAMES: Mapping[Split, str] = {"train": "seen", "validation": "validation_family"}
 # Probes that no variant is trained on.
@@ -44,17 +45,18 @@ class Measured:
 
     Attributes:
         tasks: in the order of the values.
-        cosine: of its deltas with the teachers' mean, on the generic probes, one a task.
+        cosine: for each task, of its delta with the teachers' mean on each generic probe.
         held_out_cosine: likewise on probes that no generator is trained on.
-        kl: KL(teachers' first || generated) of next tokens at the held-out probes' ends, nats.
+        kl: for each task, KL(teachers' first || generated) of next tokens after each held-out
+            probe, nats.
         correct: for each task, 0 or 1 an example.
         wrong_condition: likewise for adapters written from another family's prompts.
     """
 
     tasks: tuple[str, ...]
-    cosine: tuple[float, ...]
-    held_out_cosine: tuple[float, ...]
-    kl: tuple[float, ...]
+    cosine: tuple[tuple[float, ...], ...]
+    held_out_cosine: tuple[tuple[float, ...], ...]
+    kl: tuple[tuple[float, ...], ...]
     correct: tuple[tuple[float, ...], ...]
     wrong_condition: tuple[tuple[float, ...], ...]
 
@@ -104,31 +106,32 @@ def _split(
     entries = manifest.of_split(split)
     tasks = tuple(dict.fromkeys(entry.task for entry in entries))
     data = [load_run_task(manifest, task) for task in tasks]
-    prompts = [min(CONDITION_PROMPTS, len(task.validation) // 2) for task in data]
-    conditions = [
-        Condition(tuple(x.query for x in task.validation[:count]), "prompts")
-        for task, count in zip(data, prompts, strict=True)
-    ]
+    # The first block of prompts is what trainings validate with.
+    blocks = [min(CONDITION_PROMPTS, len(task.validation) // 3) for task in data]
     device = device_of(model)
     teachers = manifest.load(run.checkpoints, entries).to(device)
     members = [[i for i, entry in enumerate(entries) if entry.task == task] for task in tasks]
-    written = {
-        name: _write(generator, conditions, run).to(device)
-        for name, generator in generators.items()
-    }
+    written = {}
+    for name, generator in generators.items():
+        kind = validated_by(generator.metadata)
+        conditions = [
+            condition_of(task.validation[size : 2 * size], kind)
+            for task, size in zip(data, blocks, strict=True)
+        ]
+        written[name] = _write(generator, conditions, run).to(device)
     cosines, held_out, kl = _behaviour(model, teachers, members, written)
     wrong = _wrong_conditions(manifest, tasks, seed)
     correct: dict[str, list[tuple[float, ...]]] = {name: [] for name in generators}
     mistaken: dict[str, list[tuple[float, ...]]] = {name: [] for name in generators}
-    for index, (task, count) in enumerate(
+    for index, (task, size) in enumerate(
         zip(
             tqdm(data, desc=f"accuracy, {split}", unit="task", mininterval=1.0),
-            prompts,
+            blocks,
             strict=True,
         )
     ):
         task.require_choices()
-        scored = task.validation[count : count + examples]
+        scored = task.validation[2 * size : 2 * size + examples]
         pools = [weights.select([index]) for weights in written.values()]
         if wrong is not None:
             pools += [weights.select([wrong[index]]) for weights in written.values()]
@@ -150,9 +153,9 @@ def _split(
     return {
         name: Measured(
             tasks,
-            tuple(cosines[name].tolist()),
-            tuple(held_out[name].tolist()),
-            tuple(kl[name].tolist()),
+            _rows(cosines[name]),
+            _rows(held_out[name]),
+            _rows(kl[name]),
             tuple(correct[name]),
             tuple(mistaken[name]),
         )
@@ -173,7 +176,7 @@ def _behaviour(
     members: Sequence[Sequence[int]],
     written: Mapping[str, LoRAWeights],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Cosines on the generic probes, on held-out ones, and KL on these; each [tasks]."""
+    """Cosines on the generic probes, on held-out ones, and KL on these; each [tasks, probes]."""
     spec = DeltaSpec(aggregation="per_probe")
     generic = Behaviour.of(model, named_probes("generic"), spec)
     other = Behaviour.of(model, named_probes(HELD_OUT_PROBES), spec)
@@ -183,14 +186,23 @@ def _behaviour(
     firsts = other.log_probabilities(by_other[[group[0] for group in members]])
     cosines, held_out, kl = {}, {}, {}
     for name, weights in written.items():
-        cosines[name] = delta_cosine(generic(weights), target).cpu()
+        cosines[name] = _by_probe(generic(weights), target)
         deltas = other(weights)
-        held_out[name] = delta_cosine(deltas, target_other).cpu()
+        held_out[name] = _by_probe(deltas, target_other)
         divergence = F.kl_div(
             other.log_probabilities(deltas), firsts, log_target=True, reduction="none"
         )
-        kl[name] = divergence.sum(-1).mean(1).cpu()
+        kl[name] = divergence.sum(-1).cpu()
     return cosines, held_out, kl
+
+
+def _by_probe(deltas: Tensor, target: Tensor) -> Tensor:
+    """Cosine of [tasks, probes, layers, hidden] on each probe, [tasks, probes]."""
+    return F.cosine_similarity(deltas.flatten(2), target.flatten(2), dim=2).cpu()
+
+
+def _rows(values: Tensor) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in values.tolist())
 
 
 def _wrong_conditions(manifest: Manifest, tasks: Sequence[str], seed: int) -> list[int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,9 +62,9 @@ def mixed_teachers(
         spec = manifest.load(run.checkpoints, [firsts[pairs[0][0]]]).spec
         shards = [_shard(run, firsts, pairs[i]) for i in missing]
         trained = _train(spec, shards, manifest, optim, model, tokenizer)
-        for place, index in enumerate(missing):
+        for index, weights in zip(missing, trained, strict=True):
             save_adapter(
-                trained.select([place]),
+                weights,
                 folders[index],
                 base_model_name=manifest.base_model,
                 base_fingerprint=manifest.base_fingerprint,
@@ -89,19 +89,17 @@ def _train(
     optim: TeacherOptim,
     model: nn.Module,
     tokenizer: Any,
-) -> LoRAWeights:
+) -> Iterator[LoRAWeights]:
+    """Train one after another: their batches may be twice as long as those of one task."""
     seed = int(manifest.settings["seed"])
     generator = torch.Generator().manual_seed(seed)
     initial = LoRAWeights.initial(spec, 1, generator)
     longer = replace(optim, steps=2 * optim.steps)
-    found = []
     bar = tqdm(total=len(shards) * longer.steps, desc="mixed teachers", unit="step", mininterval=1)
     with bar:
-        # One at a time: their batches may be twice as long as those of one task.
         for shard in shards:
             teachers = BatchedTeachers(model, tokenizer, [shard], initial, longer, seed)
             for _ in range(longer.steps):
                 teachers.train_step()
                 bar.update()
-            found.append(teachers.weights.to("cpu"))
-    return LoRAWeights.concatenate(found)
+            yield teachers.weights.to("cpu")

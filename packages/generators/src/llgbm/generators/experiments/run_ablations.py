@@ -16,7 +16,7 @@ from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.generators.decoders import FullWidthConfig
-from llgbm.generators.evaluation.environment import environment
+from llgbm.generators.evaluation.environment import device_name, environment
 from llgbm.generators.experiments.ablation_results import (
     METRICS,
     AblationResults,
@@ -30,7 +30,7 @@ from llgbm.generators.experiments.measure import Measured, measure
 from llgbm.generators.experiments.prepare import prepare_deltas, prepare_teachers
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
 from llgbm.generators.experiments.variants import ABLATIONS, Ablation
-from llgbm.generators.runs import RunFolder
+from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import collect_inputs
@@ -47,7 +47,7 @@ class AblationConfig:
         run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
             where not given. A second call goes on where the first stopped.
         out: file that the results are copied to.
-        variants: names of those to run, the reference among them; all where not given.
+        variants: names of those to run beside the reference; all where not given.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of teachers and data; generators count up from it.
     """
@@ -75,7 +75,12 @@ class AblationConfig:
         whole = ABLATIONS[self.name]
         if not self.variants:
             return whole
-        chosen = {name: whole.variants[name] for name in whole.variants if name in self.variants}
+        reference = next(iter(whole.variants))
+        chosen = {
+            name: change
+            for name, change in whole.variants.items()
+            if name in (reference, *self.variants)
+        }
         return replace(whole, variants=chosen)
 
 
@@ -113,8 +118,7 @@ def run_ablations(
         found = measure(run, manifest, model, tokenizer, generators, preset.examples, config.seed)
         for name, folder in trained.items():
             finished[name] = [
-                read_json(run.generator(generator) / "finished.json", RunError)
-                for generator in folder
+                read_json(run.generator(generator) / FINISHED, RunError) for generator in folder
             ]
             for split, values in found.items():
                 by_split.setdefault(split, {})[name] = [values[generator] for generator in folder]
@@ -178,14 +182,22 @@ def _steps_at_equal_time(
 ) -> int:
     """Steps of a variant, measured once and kept: seeds and resumed runs have the same."""
     path = run.root / "experiments" / f"{config.name}-steps.json"
-    known: dict[str, int] = read_json(path, RunError) if path.exists() else {}
+    # Steps in so many seconds on this device: another allows other steps.
+    machine = f"{preset.equal_seconds:g} s on {device_name(device_of(model))}"
+    measured: dict[str, dict[str, int]] = read_json(path, RunError) if path.exists() else {}
+    known = measured.setdefault(machine, {})
     if variant not in known:
         inputs = collect_inputs(
-            run, named_probes(training.probes), training.deltas, training.condition_texts[1], cache
+            run,
+            named_probes(training.probes),
+            training.deltas,
+            training.condition_texts[1],
+            cache,
+            training.conditions.validated_by,
         )
         known[variant] = steps_within(training, preset.equal_seconds, inputs, model, run)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, known)
+        write_json(path, measured)
         print(f"{variant}: {known[variant]} steps in {preset.equal_seconds:g} s")
     return int(known[variant])
 
@@ -217,7 +229,8 @@ def _variants(
         found[name] = VariantResult(
             int(done[0]["steps"]),
             sum(float(item["seconds"]) for item in done) / len(done),
-            sum(int(item["steps_that_ran_the_base"]) for item in done) / len(done),
+            sum(int(item["steps_on_probes"]) for item in done) / len(done),
+            sum(int(item["steps_on_tasks"]) for item in done) / len(done),
             len(done),
             metrics,
             over,
@@ -235,6 +248,6 @@ def _scale(config: AblationConfig, preset: ExperimentPreset) -> str:
     return (
         f"{config.base_model}, preset {config.preset}: {len(preset.tasks)} seen tasks, "
         f"{len(preset.validation)} validation tasks, {preset.teachers_per_task} teachers each, "
-        f"{preset.seeds} seeds, {preset.examples} validation examples a task; packaged evaluation "
-        "data split again, fixed seed"
+        f"{preset.seeds} seeds, at most {preset.examples} validation examples a task; packaged "
+        "evaluation data split again, fixed seed"
     )

@@ -5,10 +5,11 @@ One run folder and one command, so that every number of a preset is of the same 
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
 from llgbm.generators.experiments.presets import PRESETS, PresetName
@@ -102,17 +103,21 @@ def run_main(
             lambda: identifiability(IdentifiabilityConfig(root, teachers=ADVERSARIES), model),
         ),
     }
-    clock = root / "experiments" / "seconds.json"
-    seconds: dict[str, float] = read_json(clock, RunError) if clock.exists() else {}
-    for name, (_, work) in parts.items():
-        if name in seconds:
+    clock = root / "experiments" / "parts.json"
+    progress = _progress(clock, config)
+    for name, (path, work) in parts.items():
+        if name in progress["done"] and path.exists():
             continue
         print(f"\n[{name}]", flush=True)
         start = time.perf_counter()
-        work()
-        seconds[name] = round(time.perf_counter() - start, 1)
-        clock.parent.mkdir(parents=True, exist_ok=True)
-        write_json(clock, seconds)
+        try:
+            work()
+            progress["done"].append(name)
+        finally:
+            spent = progress["seconds"].get(name, 0.0) + time.perf_counter() - start
+            progress["seconds"][name] = round(spent, 1)
+            write_json(clock, progress)
+    seconds = progress["seconds"]
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
     files = {name: path for name, (path, _) in parts.items()} | {"seconds": clock}
     if config.out is None:
@@ -125,3 +130,28 @@ def run_main(
         copied.append(target)
         print(target)
     return copied
+
+
+def _progress(path: Path, config: MainConfig) -> dict[str, Any]:
+    """What is done of this very job, with the seconds of each part over interruptions.
+
+    Raises:
+        RunError: the folder holds another job.
+    """
+    job = {
+        "preset": config.preset,
+        "sizes": json.loads(json.dumps(asdict(PRESETS[config.preset]))),
+        "base_model": config.base_model,
+        "seed": config.seed,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        return {"kind": "parts", "job": job, "done": [], "seconds": {}}
+    found: dict[str, Any] = read_json(path, RunError)
+    for key, value in job.items():
+        if found.get("job", {}).get(key) != value:
+            raise RunError(
+                mismatch(path, key, f"{found.get('job', {}).get(key)} as in the run so far", value)
+                + "; choose another run folder"
+            )
+    return found

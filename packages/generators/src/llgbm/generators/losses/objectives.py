@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
+from llgbm.deltas.errors import SettingError
 from llgbm.generators.losses.computed import ComputedDelta
 from llgbm.generators.losses.delta import DeltaCosineLoss, DeltaMSELoss, DeltaSumLoss
 from llgbm.generators.losses.head import Consistency, PredictedDelta
@@ -49,11 +50,26 @@ class Objective(ABC):
         """Whether step `step` computes a delta through the base model."""
         return runs_base(self.terms(), step)
 
+    def runs_tasks(self, step: int) -> bool:
+        """Whether step `step` runs the base model on the tasks' own examples."""
+        return any(item.acts_on(step) for item in self.terms() if item.term.name == TaskSFT.name)
+
+    @property
+    def reads_next_tokens(self) -> bool:
+        """Whether a term reads the distributions of next tokens after the probes."""
+        return any(item.weight > 0 and item.term.name == ProbeKL.name for item in self.terms())
+
     def check(self, steps: int) -> None:
-        """Raise SettingError where a schedule does not fit a training of so many steps."""
+        """Raise SettingError where a term does not fit a training of so many steps."""
         for item in self.terms():
-            if item.weight > 0:
-                item.schedule.check(steps)
+            if item.weight <= 0:
+                continue
+            item.schedule.check(steps)
+            if not any(item.acts_on(step) for step in range(steps)):
+                raise SettingError(
+                    f"{item.term.name}: expected to act in one of the {steps} steps at least, got "
+                    f"none: it begins at {item.schedule.start} and acts every {item.every}"
+                )
 
 
 @dataclass(frozen=True)

@@ -62,24 +62,29 @@ class TokenWeightLoss:
         """
         check_pair(generated, teacher)
         teacher = teacher.detach()
+        counted = teacher if whole is None else whole.detach()
         errors, entries = [], []
         for path in teacher.spec.paths:
-            for ours, theirs in (
-                (generated.lora_A[path], teacher.lora_A[path]),
-                (generated.lora_B[path].mT, teacher.lora_B[path].mT),
+            for ours, theirs, all_theirs in (
+                (generated.lora_A[path], teacher.lora_A[path], counted.lora_A[path]),
+                (generated.lora_B[path].mT, teacher.lora_B[path].mT, counted.lora_B[path].mT),
             ):
-                chunks, real = self._cut(theirs)
-                # [chunks, 1], entries of each chunk of one adapter.
-                size = real.sum(1, keepdim=True) * theirs.shape[1]
-                mean = chunks.sum((1, 3), keepdim=True) / size
-                centred = torch.where(real, chunks - mean, 0.0)
-                variance = centred.square().sum((1, 3), keepdim=True) / size
-                spread = variance > SMALLEST_STD**2
+                chunks, variance, _ = self._variances(theirs)
                 error = (self._cut(ours)[0] - chunks).square()
                 error = error / variance.clamp_min(SMALLEST_STD**2)
-                errors.append(torch.where(spread, error, 0.0).sum())
-                entries.append((spread * size).sum())
-        return torch.stack(errors).sum() / torch.stack(entries).sum().clamp_min(1)
+                errors.append(torch.where(variance > SMALLEST_STD**2, error, 0.0).sum())
+                _, variance, size = self._variances(all_theirs)
+                entries.append(((variance > SMALLEST_STD**2) * size).sum())
+        total = torch.stack(entries).sum().clamp_min(1)
+        return torch.stack(errors).sum() / total * (counted.n / teacher.n)
+
+    def _variances(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Chunks of rows, their variances [n, 1, chunks, 1] and entries [chunks, 1]."""
+        chunks, real = self._cut(rows)
+        size = real.sum(1, keepdim=True) * rows.shape[1]
+        mean = chunks.sum((1, 3), keepdim=True) / size
+        centred = torch.where(real, chunks - mean, 0.0)
+        return chunks, centred.square().sum((1, 3), keepdim=True) / size, size
 
     def _cut(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [n, r, columns] as chunks [n, r, chunks, width], zero at padding, and where real."""

@@ -22,7 +22,7 @@ from llgbm.generators.retriever.predictor import DeltaPredictor
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.text_encoder import PretrainedTextEncoder
-from llgbm.generators.training.probes import trained_probes
+from llgbm.generators.training.probes import trained_cache, trained_probes
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,8 @@ def training_deltas(run: RunFolder, manifest: Manifest, predictor: DeltaPredicto
     if predictor.metadata.get("base_fingerprint") != manifest.base_fingerprint:
         raise RunError(f"{run.root}: retriever: expected one of this base model, got another")
     probes, spec = trained_probes(predictor.metadata)
-    cache_name = str(predictor.metadata["training"].get("delta_cache", ""))
     cache = DeltaCache.open(
-        run.delta_cache(cache_name),
+        run.delta_cache(trained_cache(predictor.metadata)),
         manifest.base_fingerprint,
         named_probes(probes),
         spec,

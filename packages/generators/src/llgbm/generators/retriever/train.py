@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.dataset import TeacherDataset
 from llgbm.generators.losses import DeltaMSELoss
 from llgbm.generators.retriever.predictor import DeltaPredictor, DeltaPredictorConfig
-from llgbm.generators.runs import RunFolder
+from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import delta_cosine
 from llgbm.generators.training.config import ConditionShares
@@ -83,8 +84,8 @@ def train_retriever(config: TrainRetrieverConfig) -> Path:
     run = RunFolder(config.run)
     folder = run.retriever(config.name)
     settings = json.loads(json.dumps(asdict(config) | {"run": ""}, default=str))
-    if (folder / "finished.json").exists():
-        saved = read_json(folder / "finished.json", RunError).get("settings")
+    if (folder / FINISHED).exists():
+        saved = read_json(folder / FINISHED, RunError).get("settings")
         if saved != settings:
             raise RunError(
                 mismatch(folder, "settings", saved, settings)
@@ -97,9 +98,10 @@ def train_retriever(config: TrainRetrieverConfig) -> Path:
         config.deltas,
         config.condition_texts[1],
         config.delta_cache,
+        config.conditions.validated_by,
     )
     best = _fit(config, run, folder, inputs, settings)
-    write_json(folder / "finished.json", {"settings": settings, "best": best})
+    write_json(folder / FINISHED, {"settings": settings, "best": best})
     print(f"{folder}: best delta cosine on validation {best:.3f}")
     return folder
 
@@ -144,7 +146,7 @@ def _fit(
     )
     # In units of deviations from the mean: the mean itself is given.
     loss = DeltaMSELoss(mean_square=float(predictor.scale) ** 2)
-    best = -1.0
+    best, kept = -math.inf, predictor.state_dict()
     for step in tqdm(range(config.steps), desc=f"retriever {config.name}", mininterval=1.0):
         batch = data.batch(step)
         predicted = predictor(embed_conditions(batch.conditions, encoder, cache))
@@ -157,5 +159,8 @@ def _fit(
                 cosine = float(delta_cosine(predictor(validation), chosen_by.deltas).mean())
             if cosine > best:
                 best = cosine
-                predictor.save(folder)
+                kept = {name: value.clone() for name, value in predictor.state_dict().items()}
+    # Only now: what an interrupted call leaves behind must not pass for a trained one.
+    predictor.load_state_dict(kept)
+    predictor.save(folder)
     return best

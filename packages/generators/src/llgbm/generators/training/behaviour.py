@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
-from llgbm.deltas.errors import SettingError
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.training.next_tokens import require_next_tokens
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,7 @@ class Behaviour:
             SettingError: the deltas do not hold the last layer's last token of each probe.
         """
         spec = self.spec
-        if -1 not in spec.layers or (spec.pooling, spec.aggregation) != ("last_token", "per_probe"):
-            raise SettingError(
-                "deltas: expected layer -1, pooling last_token and aggregation per_probe, from "
-                f"which next tokens follow, got {spec.layers}, {spec.pooling}, {spec.aggregation}"
-            )
+        require_next_tokens(spec)
         layer = spec.layers.index(-1)
         states = self.base_activation.to(deltas.device)[:, layer] + deltas[:, :, layer]
         head: Any = self.model.get_output_embeddings()  # type: ignore[operator]

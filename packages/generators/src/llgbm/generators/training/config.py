@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError, check_name, require_at_least
 from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask
 from llgbm.generators.losses.recommended import recommended_objective
+from llgbm.generators.training.next_tokens import require_next_tokens
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,20 @@ class ConditionShares:
     prompts: float = 0.6
     prompts_with_answers: float = 0.0
     description: float = 0.4
+
+    def __post_init__(self) -> None:
+        require_at_least(
+            0,
+            prompts=self.prompts,
+            prompts_with_answers=self.prompts_with_answers,
+            description=self.description,
+        )
+
+    @property
+    def validated_by(self) -> Literal["prompts", "prompts_with_answers"]:
+        """Kind of the conditions that such a training is validated with."""
+        only_answers = self.prompts_with_answers > 0 and not self.prompts
+        return "prompts_with_answers" if only_answers else "prompts"
 
 
 @dataclass(frozen=True)
@@ -97,8 +112,13 @@ class TrainConfig:
             raise SettingError(
                 f"condition_texts: expected smallest and largest, got {self.condition_texts}"
             )
+        require_at_least(0, weight_decay=self.weight_decay, condition_noise=self.condition_noise)
+        if not self.clip_norm > 0:
+            raise SettingError(f"clip_norm: expected more than 0, got {self.clip_norm:g}")
         check_name("name", self.name)
         self.chosen_objective.check(self.steps)
+        if self.chosen_objective.reads_next_tokens:
+            require_next_tokens(self.deltas)
 
     @property
     def chosen_objective(self) -> MultiTask | DeltaOnly | DeltaGuided:

@@ -11,12 +11,17 @@ from torch import Tensor
 
 from llgbm.deltas.cache import DeltaCache
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.probes import ProbeSet
-from llgbm.deltas.task import Task
+from llgbm.deltas.task import Example, Task
 from llgbm.deltas.tasks import load_task
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.conditions import Condition
+from llgbm.generators.conditions import (
+    Condition,
+    ConditionKind,
+    condition_from_answers,
+    condition_from_prompts,
+)
 from llgbm.generators.dataset import TeacherPrompts, read_prompts
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
@@ -63,7 +68,12 @@ class TrainingInputs:
 
 
 def collect_inputs(
-    run: RunFolder, probes: ProbeSet, spec: DeltaSpec, condition_texts: int, cache_name: str = ""
+    run: RunFolder,
+    probes: ProbeSet,
+    spec: DeltaSpec,
+    condition_texts: int,
+    cache_name: str = "",
+    kind: ConditionKind = "prompts",
 ) -> TrainingInputs:
     """Gather the training inputs of a run.
 
@@ -73,6 +83,7 @@ def collect_inputs(
         spec: and of this kind.
         condition_texts: prompts in a validation condition.
         cache_name: of the delta cache; see RunFolder.delta_cache.
+        kind: of validation conditions.
 
     Raises:
         RunError: no teachers to train on.
@@ -80,6 +91,7 @@ def collect_inputs(
     """
     manifest = Manifest.read(run.manifest)
     entries = manifest.of_split("train")
+    _check_complete(manifest, run)
     if not entries:
         raise RunError(f"{run.manifest}: adapters: expected teachers that are not held out, got 0")
     folder = run.delta_cache(cache_name)
@@ -99,16 +111,28 @@ def collect_inputs(
     if others:
         found = cache.load_all({entry.id: entry.fingerprint for entry in others})
         loaded = manifest.load(run.checkpoints, others)
-        families = validation_set(manifest, others, loaded, found, condition_texts)
+        families = validation_set(manifest, others, loaded, found, condition_texts, kind)
     return TrainingInputs(
         manifest,
         tuple(entries),
         weights,
         prompts,
         deltas,
-        validation_set(manifest, entries, weights, deltas, condition_texts),
+        validation_set(manifest, entries, weights, deltas, condition_texts, kind),
         families,
     )
+
+
+def _check_complete(manifest: Manifest, run: RunFolder) -> None:
+    """Raise RunError where `llgbm teach` was interrupted and not called again."""
+    settings = manifest.settings
+    given = [*settings["tasks"], *settings.get("validation", ()), *settings["held_out"]]
+    expected = len(given) * int(settings["teachers_per_task"])
+    if len(manifest.adapters) != expected:
+        raise RunError(
+            mismatch(run.manifest, "adapters", f"{expected} teachers", len(manifest.adapters))
+            + ": run `llgbm teach` again to go on"
+        )
 
 
 def validation_set(
@@ -117,6 +141,7 @@ def validation_set(
     weights: LoRAWeights,
     deltas: Tensor,
     condition_texts: int,
+    kind: ConditionKind = "prompts",
 ) -> ValidationSet:
     """Make one condition a task from the task's validation prompts.
 
@@ -126,19 +151,28 @@ def validation_set(
         weights: of these.
         deltas: [N, ...] of these.
         condition_texts: prompts in a condition.
+        kind: `prompts`, or `prompts_with_answers`.
     """
     names = tuple(dict.fromkeys(entry.task for entry in entries))
     members = [[i for i, entry in enumerate(entries) if entry.task == name] for name in names]
-    queries = [
-        tuple(x.query for x in load_run_task(manifest, name).validation[:condition_texts])
+    conditions = [
+        condition_of(load_run_task(manifest, name).validation[:condition_texts], kind)
         for name in names
     ]
     return ValidationSet(
         names,
-        tuple(Condition(texts, "prompts") for texts in queries),
+        tuple(conditions),
         torch.stack([deltas[group].mean(0) for group in members]),
         weights.select([group[0] for group in members]),
     )
+
+
+def condition_of(examples: Sequence[Example], kind: ConditionKind) -> Condition:
+    """A condition from examples: their queries, or these with the right answers."""
+    queries = [example.query for example in examples]
+    if kind == "prompts_with_answers":
+        return condition_from_answers(queries, [e.choices[e.gold] for e in examples])
+    return condition_from_prompts(queries)
 
 
 def load_run_task(manifest: Manifest, name: str) -> Task:

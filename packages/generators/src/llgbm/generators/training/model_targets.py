@@ -37,8 +37,8 @@ def with_model_targets(
     Args:
         inputs: of the run.
         run: its folder; the models' deltas are cached beside the adapters'.
-        folder: of models, each in a folder `TASK` or `TASK_INDEX`; several of one task count by
-            their mean.
+        folder: of models, each in a folder `TASK` or `TASK_000`, `TASK_001`, ...; several of one
+            task count by their mean.
         probes: on which deltas are read.
         spec: what is read.
         cache_name: of the adapters' delta cache.
@@ -60,7 +60,7 @@ def with_model_targets(
     }
 
     def target(task: str) -> Tensor | None:
-        own = [name for name in models if re.fullmatch(rf"{re.escape(task)}(_\d+)?", name)]
+        own = [name for name in models if re.fullmatch(rf"{re.escape(task)}(_\d{{3}})?", name)]
         return cache.load_all({name: prints[name] for name in own}).mean(0) if own else None
 
     found = {task: target(task) for task in inputs.seen.tasks}
@@ -70,10 +70,17 @@ def with_model_targets(
             f"{folder}: models: expected one in a folder {missing[0]} or {missing[0]}_000 for "
             f"every training task, got none for {missing}"
         )
+    families = inputs.families
+    if families is not None:
+        # Without a model for each of them, generators are chosen by the training tasks.
+        others = [target(task) for task in families.tasks]
+        known = all(delta is not None for delta in others)
+        families = replace(families, deltas=_stack(others)) if known else None
     return replace(
         inputs,
         deltas=_stack([found[entry.task] for entry in inputs.entries]),
         seen=replace(inputs.seen, deltas=_stack([found[task] for task in inputs.seen.tasks])),
+        families=families,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.probe_names import named_probes
 
 
 def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
@@ -22,3 +23,26 @@ def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
         return str(settings["probes"]), spec
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"generator: training: expected its settings, got {error!r}") from error
+
+
+def trained_cache(metadata: Mapping[str, Any]) -> str:
+    """Return the name of the delta cache that a generator was trained on; empty for the main."""
+    training = metadata.get("training")
+    return str(training.get("delta_cache", "")) if isinstance(training, Mapping) else ""
+
+
+def check_held_out(held_out: str, trained: str) -> None:
+    """Raise SettingError where probes that should be held out were trained on."""
+    both = set(named_probes(held_out).texts) & set(named_probes(trained).texts)
+    if both:
+        raise SettingError(
+            f"held_out_probes: expected none of the probes {trained} that were trained on, got "
+            f"{held_out}, which shares {len(both)}"
+        )
+
+
+def validated_by(metadata: Mapping[str, Any]) -> Literal["prompts", "prompts_with_answers"]:
+    """Return the kind of condition that a generator was validated with."""
+    shares = metadata.get("training", {}).get("conditions", {})
+    only_answers = shares.get("prompts_with_answers", 0) > 0 and not shares.get("prompts", 1)
+    return "prompts_with_answers" if only_answers else "prompts"

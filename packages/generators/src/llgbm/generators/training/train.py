@@ -23,8 +23,7 @@ from llgbm.generators.conditions import ConditionBatch, embed_conditions
 from llgbm.generators.dataset import TeacherDataset
 from llgbm.generators.generator import GeneratorConfig, LoRAGenerator
 from llgbm.generators.losses import Step, WeightLoss
-from llgbm.generators.runs import RunFolder
-from llgbm.generators.teachers.batched import TeacherOptim
+from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour, delta_cosine, delta_norm_ratio
@@ -34,7 +33,7 @@ from llgbm.generators.training.metrics_log import MetricsLog
 from llgbm.generators.training.model_targets import with_model_targets
 from llgbm.generators.training.task_loss import TaskExamples
 
-SETTINGS, FINISHED = "training.json", "finished.json"
+SETTINGS = "training.json"
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -65,6 +64,7 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
         config.deltas,
         config.condition_texts[1],
         config.delta_cache,
+        config.conditions.validated_by,
     )
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
@@ -144,7 +144,7 @@ class Trainer:
             tokenizer_of(model),
             inputs.prompts,
             config.sft_examples,
-            TeacherOptim.max_tokens,
+            int(inputs.manifest.settings["optim"]["max_tokens"]),
             config.seed,
         )
         self.encoder = PretrainedTextEncoder(config.encoder)
@@ -190,40 +190,49 @@ class Trainer:
         """Run to the last step, from the saved state where there is one."""
         config = self.config
         self._load_state()
-        log = MetricsLog(self.folder / "metrics.jsonl", self.step)
+        main = self.accelerator.is_main_process
+        # A run killed before its first state validates its start again.
+        log = MetricsLog(self.folder / "metrics.jsonl", self.step or -1) if main else None
         bar = tqdm(
             total=config.steps,
             initial=self.step,
             desc=f"generator {config.name}",
             unit="step",
             mininterval=1.0,
-            disable=not self.accelerator.is_main_process,
+            disable=not main,
         )
         with bar:
-            if self.step == 0:
+            if self.step == 0 and log is not None:
                 self._validate(log)
             while self.step < config.steps:
                 start = time.perf_counter()
                 record = self.train_step()
                 self.seconds += time.perf_counter() - start
-                if self.accelerator.is_main_process:
+                if not math.isfinite(record["loss"]):
+                    raise RunError(
+                        f"{self.folder}: step {self.step}: loss: expected a finite number, got "
+                        f"{record['loss']}: lower --lr, or begin with another name"
+                    )
+                if log is not None:
                     log.write(record)
                 bar.update()
                 bar.set_postfix(
                     loss=f"{record['loss']:.3f}", best=f"{self.best:.3f}", refresh=False
                 )
-                if self.step % config.validate_every == 0 or self.step == config.steps:
+                due = self.step % config.validate_every == 0 or self.step == config.steps
+                if due and log is not None:
                     self._validate(log)
                 if self.step % config.save_every == 0 or self.step == config.steps:
                     self._save_state()
         if self.accelerator.is_main_process:
             # The state is three times the generator's size, and nothing is left to go on with.
-            computed = sum(self.objective.runs_base(step) for step in range(self.step))
+            steps = range(self.step)
             finished = {
                 "steps": self.step,
                 "best": self.best,
                 "seconds": round(self.seconds, 2),
-                "steps_that_ran_the_base": computed,
+                "steps_on_probes": sum(self.objective.runs_base(step) for step in steps),
+                "steps_on_tasks": sum(self.objective.runs_tasks(step) for step in steps),
             }
             write_json(self.folder / FINISHED, finished)
             self._state_path().unlink(missing_ok=True)
@@ -288,8 +297,6 @@ class Trainer:
         The best on the validation families where there are some: what is best on the tasks
         trained on may be what remembers them best.
         """
-        if not self.accelerator.is_main_process:
-            return
         cosines = {}
         for split, part in self.validation.items():
             output = self.generator(self.validation_conditions[split].to(self.device))

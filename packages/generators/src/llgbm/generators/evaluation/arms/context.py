@@ -27,7 +27,8 @@ from llgbm.generators.evaluation.rank_one import match_mean_delta
 from llgbm.generators.evaluation.tasks import EvaluatedTask
 from llgbm.generators.generate import write_adapters
 from llgbm.generators.generator import LoRAGenerator
-from llgbm.generators.runs import RunFolder
+from llgbm.generators.retriever.predictor import DeltaPredictor
+from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 
@@ -78,7 +79,8 @@ class ArmContext:
     Args:
         run: its folder.
         manifest: its teachers.
-        generators: trained ones by name; the same recipe with other seeds.
+        generators: trained ones by name, of one spec and one kind of delta; meant to differ in
+            their seeds alone.
         tasks: what is evaluated.
         deltas: [N, ...] of the teachers that are not held out, in the manifest's order.
         model: frozen base.
@@ -144,6 +146,23 @@ class ArmContext:
     def teacher(self, entry: TeacherEntry) -> LoRAWeights:
         """Load one teacher (n = 1)."""
         return self.manifest.load(self.run.checkpoints, [entry])
+
+    @cached_property
+    def retrieved_deltas(self) -> Tensor | None:
+        """What the run's retriever predicts for every task, [tasks, ...].
+
+        None where the run has none, or one of deltas of another kind.
+        """
+        folder = self.run.retriever("retriever")
+        if not (folder / FINISHED).exists():
+            return None
+        predictor = DeltaPredictor.load(folder).eval()
+        if predictor.delta_shape != tuple(self.deltas.shape[1:]):
+            return None
+        encoder = PretrainedTextEncoder(predictor.config.text_encoder)
+        conditions = [item.condition for item in self.tasks]
+        with torch.no_grad():
+            return predictor(embed_conditions(conditions, encoder, self._embeddings))
 
     @cached_property
     def rank_one(self) -> LoRAWeights:

@@ -41,6 +41,9 @@ REGISTRY = {
     "retrieved_average": Arm(
         "nearest by delta, averaged", retrieval.retrieved("average"), per_generator=True
     ),
+    "predicted_average": Arm(
+        "nearest by the retriever's delta, averaged", retrieval.predicted_average
+    ),
     # Entry by entry: these form every ΔW, which takes most of a minute a task on a CPU.
     "retrieved_ties": Arm(
         "nearest by delta, TIES", retrieval.retrieved("ties"), default=False, per_generator=True

@@ -30,7 +30,12 @@ def nearest_text(context: ArmContext, index: int, pool: AdapterPool) -> None:
 
 
 def nearest_delta(context: ArmContext, index: int, pool: AdapterPool) -> None:
-    """The training teacher whose delta is nearest to the one each generator predicts."""
+    """The training teacher whose delta is nearest to the one each generator predicts.
+
+    None where a generator predicts nothing: its delta head was not trained.
+    """
+    if not all(bool(output.deltas.any()) for output in context.outputs):
+        return
     for output in context.outputs:
         _share(context, pool, "nearest_delta", nearest(output.deltas[index], context.deltas))
 
@@ -40,7 +45,9 @@ def retrieved(method: MergeMethod) -> Callable[[ArmContext, int, AdapterPool], N
     arm = f"retrieved_{method}"
 
     def fill(context: ArmContext, index: int, pool: AdapterPool) -> None:
-        """Merge the k nearest teachers by each generator's predicted delta."""
+        """Merge the k nearest teachers by each generator's predicted delta, if it predicts any."""
+        if not all(bool(output.deltas.any()) for output in context.outputs):
+            return
         for output in context.outputs:
             found = retrieve(output.deltas[index], context.deltas, context.settings.neighbours)[0]
             places = sorted(found.tolist())
@@ -49,6 +56,21 @@ def retrieved(method: MergeMethod) -> Callable[[ArmContext, int, AdapterPool], N
             pool.add(arm, key, partial(context.once, key, make))
 
     return fill
+
+
+def predicted_average(context: ArmContext, index: int, pool: AdapterPool) -> None:
+    """The average of the k teachers nearest to the retriever's delta, where the run has one."""
+    if context.retrieved_deltas is None:
+        return
+    query = context.retrieved_deltas[index]
+    found = retrieve(query, context.deltas, context.settings.neighbours)[0]
+    places = sorted(found.tolist())
+    key = f"retrieved_average:{','.join(map(str, places))}"
+    pool.add(
+        "predicted_average",
+        key,
+        partial(context.once, key, partial(_merged, context, places, "average", key)),
+    )
 
 
 def _merged(context: ArmContext, places: list[int], method: MergeMethod, key: str) -> LoRAWeights:
