@@ -1,5 +1,6 @@
 """What torch asks of an op: fake tensors, tracing, recomputation, and a clear word on the rest."""
 
+import shutil
 from itertools import product
 
 import pytest
@@ -74,6 +75,19 @@ def test_a_compiled_function_is_one_graph_with_the_same_results(lora, backend) -
         return first.relu() + q * k
 
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    eager, traced = lora.run(function, tensors), lora.run(compiled, tensors)
+    for name, value in eager.items():
+        torch.testing.assert_close(traced[name], value, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+def test_inductor_compiles_one_graph_with_the_gradients_of_eager_calls(lora) -> None:
+    tensors = lora.inputs((3, 8), 10, 6, 3)
+
+    def function(x, weight, lora_A, lora_B, scaling, bias):
+        return lora_linear(x, weight, lora_A, lora_B, scaling, bias, backend="torch").relu()
+
+    compiled = torch.compile(function, fullgraph=True)
     eager, traced = lora.run(function, tensors), lora.run(compiled, tensors)
     for name, value in eager.items():
         torch.testing.assert_close(traced[name], value, atol=1e-5, rtol=1e-5)
