@@ -38,6 +38,18 @@ from llgbm.generators.training.train import train
 
 PROBES, DELTAS = "generic", DeltaSpec(aggregation="per_probe")
 REQUEST = "Answer grade-school science questions"
+# Those that the documents speak of; `llgbm evaluate` on the same run scores more.
+ARMS = (
+    "base",
+    "random",
+    "mean_adapter",
+    "nearest_text",
+    "nearest_delta",
+    "generated",
+    "generated_description",
+    "generated_shuffled",
+    "teacher",
+)
 
 
 @dataclass(frozen=True)
@@ -122,9 +134,16 @@ def demo(config: DemoConfig) -> None:
     with stages.stage("train", "train the generator, and controls without delta supervision"):
         for training in _trainings(run, preset, config.seed):
             train(training, model)
-    with stages.stage("evaluate", "write adapters from unseen prompts and score all arms"):
+    with stages.stage("evaluate", "write adapters from unseen prompts and score the arms"):
         results = evaluate(
-            EvaluateConfig(run.root, ("generator",), examples=preset.examples, seed=config.seed),
+            EvaluateConfig(
+                run.root,
+                ("generator",),
+                ARMS,
+                examples=preset.examples,
+                parse_examples=0,
+                seed=config.seed,
+            ),
             model,
             tokenizer,
         )
