@@ -52,7 +52,7 @@ def test_steps_move_the_generator_and_other_deltas_trip_the_gate(monkeypatch) ->
     assert not torch.equal(before, workload.generator.decoder.gain_B.weight)
     assert check(workload) < 1e-5
     plain = HookedBehaviour.__call__
-    monkeypatch.setattr(HookedBehaviour, "__call__", lambda self, w: 1.01 * plain(self, w))
+    monkeypatch.setattr(HookedBehaviour, "__call__", lambda self, w: 1.5 * plain(self, w))
     with pytest.raises(GateError):
         check(workload)
 

@@ -30,9 +30,25 @@ CONDITION_TEXTS, ANSWER_TOKENS = 8, 2
 
 @dataclass(frozen=True)
 class HookedBehaviour:
-    """Deltas one adapter at a time, by forward hooks (seed 002's FunctionalLoRA)."""
+    """Deltas one adapter at a time, by forward hooks (seed 002's FunctionalLoRA).
+
+    Attributes:
+        behaviour: whose model and probes.
+        base_activation: [p, 1, hidden], of the base attending as transformers runs it: minus that
+            of another attention, rounding would pass for a delta.
+    """
 
     behaviour: Behaviour
+    base_activation: Tensor
+
+    @classmethod
+    def of(cls, behaviour: Behaviour) -> HookedBehaviour:
+        """Run the base once, without hooks."""
+        model: Any = behaviour.model
+        ids = behaviour.probes.input_ids.to(device_of(model))
+        with torch.no_grad():
+            states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        return cls(behaviour, states[:, -1:].float())
 
     def __call__(self, weights: LoRAWeights) -> Tensor:
         """Deltas [n, p, 1, hidden] float32, differentiable."""
@@ -43,7 +59,7 @@ class HookedBehaviour:
         for i in range(weights.n):
             with one_adapter(linears, weights, i):
                 states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            deltas.append(states[:, -1:].float() - self.behaviour.base_activation)
+            deltas.append(states[:, -1:].float() - self.base_activation)
         return torch.stack(deltas)
 
     def log_probabilities(self, deltas: Tensor) -> Tensor:
@@ -82,7 +98,7 @@ class GeneratorWorkload:
         probes = TokenizedProbes(ids, torch.full((p,), t), "bench")
         base = compute_base_activation(model, probes, SPEC)
         self.behaviour = Behaviour(model, probes, SPEC, base)
-        self.hooked = HookedBehaviour(self.behaviour)
+        self.hooked = HookedBehaviour.of(self.behaviour)
         self.teachers = teachers.to(device)
         with torch.no_grad():
             self.deltas = self.behaviour(self.teachers)
@@ -122,7 +138,9 @@ class GeneratorWorkload:
         loss.total.backward()
         self.optimizer.step()
 
-    def behaviour_alone(self, behaviour: ComputesDelta) -> tuple[Tensor, list[Tensor]]:
+    def behaviour_alone(
+        self, behaviour: Behaviour | HookedBehaviour
+    ) -> tuple[Tensor, list[Tensor]]:
         """Deltas of the teachers and gradients of a scalar to their factors."""
         weights = self.teachers.map(lambda factor: factor.detach().requires_grad_())
         deltas = behaviour(weights)
