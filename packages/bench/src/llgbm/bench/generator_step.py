@@ -23,7 +23,7 @@ from llgbm.deltas.spec import device_of
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Objective
 
 # Largest relative error of states or gradients, batched against one adapter at a time. In bfloat16
-# either way is 0.08 off a float32 run (SmolLM2, small random adapters): rounding through all layers.
+# either way is 0.08 off a float32 run (SmolLM2, small random adapters): rounding in all layers.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 5e-2}
 # Objective, and the steps of a cycle: one runs the base, the others do not.
 OBJECTIVES: Mapping[str, tuple[Objective, int]] = {
