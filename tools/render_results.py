@@ -37,8 +37,8 @@ MEASURED = {
     "held_out_cosine": "delta cosine, each held-out probe, last layer",
     "held_out_layers_cosine": "delta cosine, each held-out probe, several layers",
     "kl": "KL from the teacher, held-out probes, nats",
-    "score": "relative error of each generic probe in several layers + KL over the base's",
-    "held_out_score": "the same on held-out probes",
+    "loss": "the recommended objective's behavioural terms, over the base's",
+    "held_out_loss": "the same on held-out probes",
 }
 
 

@@ -64,7 +64,7 @@ def test_a_folder_without_deltas_gets_them_and_answers(store, ask, weights, save
     ids, deltas = read_cache(store / "deltas")
     assert ids == ["a0", "a1", "a2", "a3", "a5"]
     model, _ = load_base_model(str(saved_model), dtype=torch.float32)
-    spec = DeltaSpec(aggregation="per_probe")
+    spec = DeltaSpec((-2, -1), aggregation="per_probe")
     with torch.no_grad():
         mine = compute_delta(model, weights, create_generic_probes(), spec)[[0, 1, 2, 3, 5]]
     torch.testing.assert_close(deltas, mine, atol=1e-5, rtol=0)
@@ -121,7 +121,7 @@ def test_an_adapter_from_elsewhere_is_measured_as_the_cache_was(store, ask, weig
     answer = ask(str(store), str(tmp_path / "elsewhere" / "b"), "--k", "5")["nearest"]
     ids, deltas = read_cache(store / "deltas")
     model, _ = load_base_model(str(store.parent / "model"), dtype=torch.float32)
-    spec = DeltaSpec(aggregation="per_probe")
+    spec = DeltaSpec((-2, -1), aggregation="per_probe")
     with torch.no_grad():
         query = compute_delta(model, weights.select([4]), create_generic_probes(), spec)[0]
     indices, cosines = retrieve(query, deltas, 5)
@@ -201,7 +201,7 @@ def _whole_numbers(folder: Path) -> Path:
         (_numbers, "values: expected finite ones"),
         (_pickle, "expected an array of numbers"),
         (_two, "tensors: expected one, got ['a', 'b']"),
-        (_shape, "shape: expected (5, 1, 32), got (7,)"),
+        (_shape, "shape: expected (5, 2, 32), got (7,)"),
         (_cut, "expected a whole safetensors file"),
         (_whole_numbers, "dtype: expected floating point"),
         (lambda folder: folder / "none.npy", "none.npy: not found"),

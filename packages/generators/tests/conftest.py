@@ -28,7 +28,7 @@ SHAPES = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     """Tiny products lose more to threads than they win, and several test runs share a machine."""
     torch.set_num_threads(1)

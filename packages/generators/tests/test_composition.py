@@ -59,15 +59,23 @@ def test_the_experiment_compares_every_mixture(tiny_run, tmp_path, monkeypatch, 
     firsts = first_teachers(manifest)
     adapters = manifest.load(run.checkpoints, [firsts["caps"], firsts["digits"]])
     mixed = load_adapter(tmp_path / "composition" / "caps+digits")
-    behaviour = Behaviour.of(model, named_probes("generic"), DeltaSpec(aggregation="per_probe"))
+    behaviour = Behaviour.of(
+        model, named_probes("generic"), DeltaSpec((-2, -1), aggregation="per_probe")
+    )
     with torch.no_grad():
-        one, two, both = behaviour(LoRAWeights.concatenate([adapters, mixed])).flatten(1)
+        deltas = behaviour(LoRAWeights.concatenate([adapters, mixed]))
+    # The mean of the cosines of two layers.
+    one, two, both = deltas.transpose(1, 2).flatten(2)
+
+    def cosine(found: torch.Tensor, wanted: torch.Tensor) -> float:
+        return float(F.cosine_similarity(found, wanted, dim=1).mean())
+
     found = results.additivity["generic"]["caps+digits"]
-    assert found.with_sum == pytest.approx(float(F.cosine_similarity(both, one + two, dim=0)))
-    assert found.with_first == pytest.approx(float(F.cosine_similarity(both, one, dim=0)))
+    assert found.with_sum == pytest.approx(cosine(both, one + two))
+    assert found.with_first == pytest.approx(cosine(both, one))
     assert found.with_predicted is not None
     assert results.additivity["commonsense"]["caps+digits"].with_predicted is None
-    assert found.with_second == pytest.approx(float(F.cosine_similarity(both, two, dim=0)))
+    assert found.with_second == pytest.approx(cosine(both, two))
 
     # A second call trains no mixture again.
     monkeypatch.setattr(BatchedTeachers, "train_step", lambda self: pytest.fail("trained again"))

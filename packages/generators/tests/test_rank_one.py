@@ -3,18 +3,18 @@
 import pytest
 import torch
 
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.delta import DeltaSpec, compute_delta
 from llgbm.deltas.errors import ModelError
 from llgbm.deltas.probes import ProbeSet, create_generic_probes
+from llgbm.deltas.recommended import several_layers
 from llgbm.deltas.tokenizers import register_tokenizer
 from llgbm.generators.evaluation.identifiability import (
     averaged,
     identifiability_table,
     identify,
-    several_layers,
 )
 from llgbm.generators.evaluation.rank_one import last_module, match_mean_delta
-from llgbm.generators.training.behaviour import delta_cosine
 
 # The generic probes all end in the same byte, as most prompts with "Answer:" would; these do not.
 HELD_OUT = ProbeSet(("What is 7 times 8", "The capital city of Fra", "def f(x)", "Eggs!", "* ;"))
@@ -67,11 +67,11 @@ def test_held_out_probes_layers_and_kl_expose_the_adversary(
         assert rank1.layers_cosine <= 0.5
         # Its KL to the teacher is the base's: it behaves as if nothing had been trained.
         assert rank1.kl > 0.8 * verdict["base"].kl
-        # What the recommended objective measures: 0 for the teacher, 2 for the base.
-        assert (teacher.score, teacher.held_out_score) == pytest.approx((0, 0), abs=1e-4)
-        assert verdict["base"].score == pytest.approx(2, abs=1e-4)
-        assert rank1.score > 1
-        assert rank1.held_out_score > 1.5
+        # What the recommended objective says: 0 for the teacher, 1 for the base.
+        assert (teacher.loss, teacher.held_out_loss) == pytest.approx((0, 0), abs=1e-4)
+        assert verdict["base"].loss == pytest.approx(1, abs=1e-4)
+        assert rank1.loss > 0.5
+        assert rank1.held_out_loss > 0.75
         assert teacher.mean_cosine == pytest.approx(1, abs=1e-5)
     table = identifiability_table(averaged(verdicts))
     assert "rank1" in table.splitlines()[0]
@@ -79,9 +79,9 @@ def test_held_out_probes_layers_and_kl_expose_the_adversary(
 
 
 def test_layers_are_spread_and_end_with_the_last(model) -> None:
-    assert several_layers(model) == (1, 2)
+    assert several_layers(model) == (-2, -1)
     model.config.num_hidden_layers = 30
-    assert several_layers(model) == (10, 20, 30)
+    assert several_layers(model) == (-21, -11, -1)
 
 
 def test_a_target_that_cannot_be_matched_is_refused(model) -> None:

@@ -30,8 +30,8 @@ def test_the_computed_delta_reaches_every_generator_parameter_through_the_base(
 ) -> None:
     run, model, _ = tiny_run
     base, _ = load_base_model(str(model))
-    config = TrainConfig(run, "unused", objective, batch_size=2)
-    probes, spec = create_generic_probes(), DeltaSpec(aggregation="per_probe")
+    probes, spec = create_generic_probes(), DeltaSpec((-2, -1), aggregation="per_probe")
+    config = TrainConfig(run, "unused", objective, batch_size=2, deltas=spec)
     trainer = Trainer(config, collect_inputs(RunFolder(run), probes, spec, 3), base, RunFolder(run))
     conditions = embed_conditions(trainer.data.batch(0).conditions, trainer.encoder)
     with torch.no_grad():
@@ -108,15 +108,22 @@ def test_the_task_loss_and_the_kl_tether_train_through_the_base(run_copy, train_
 def test_settings_that_cannot_work_are_refused_before_anything_is_written(
     run_copy, train_command, capsys
 ) -> None:
+    checkpoints, means = run_copy / "checkpoints", str(RunFolder(run_copy).delta_cache("mean"))
+    options = ["--out", means, "--deltas.aggregation", "mean"]
+    assert DELTAS.run(["compute", str(checkpoints), *options]) == 0
     for more, words in (
-        (["--objective.lambda-kl", "1"], "expected layer -1, pooling last_token and aggregation"),
+        (
+            ["--delta-cache", "mean", "--objective.lambda-kl", "1"],
+            "expected layer -1, pooling last_token and aggregation",
+        ),
         (["--objective.every-n", "50", "objective.schedule:ramp", "--objective.schedule.start",
           "3"], "computed: expected to act in one of the 6 steps"),
     ):  # fmt: skip
         arguments = train_command(run_copy, "x")
-        if "--objective.lambda-kl" in more:
+        if "--delta-cache" in more:
             place = arguments.index("objective:delta-guided")
-            arguments[place:place] = ["--deltas.aggregation", "mean"]
+            arguments[place:place] = more[:2]
+            more = more[2:]
         assert CONSOLE.run([*arguments, *more]) == 2
         assert words in capsys.readouterr().err
     for option, value, words in (
@@ -146,7 +153,7 @@ def test_a_half_taught_run_is_not_trained_on(run_copy, train_command, capsys) ->
 
 
 def test_answers_in_training_conditions_are_answers_in_validation(run_copy) -> None:
-    probes, spec = create_generic_probes(), DeltaSpec(aggregation="per_probe")
+    probes, spec = create_generic_probes(), DeltaSpec((-2, -1), aggregation="per_probe")
     plain, answered = (
         collect_inputs(RunFolder(run_copy), probes, spec, 3, "", kind).seen.conditions[0]
         for kind in ("prompts", "prompts_with_answers")

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from llgbm.deltas.by_layer import directions
 from llgbm.deltas.errors import SettingError
 
 # Neighbours that a point of the map minds; t-SNE's usual number, less for few points.
@@ -24,8 +24,8 @@ def cosine_distances(deltas: Tensor) -> NDArray[np.float64]:
     """Return clip(1 - cosine, 0, 1) of every pair, zero on the diagonal.
 
     Args:
-        deltas: [N, ...] float32; each is flattened first. One of length zero has no direction: it
-            lies at 1 from all others.
+        deltas: [N, ...] float32; the layers of [N, probes, layers, hidden] weigh alike. One of
+            length zero has no direction: it lies at 1 from all others.
 
     Returns:
         [N, N] float64.
@@ -33,10 +33,9 @@ def cosine_distances(deltas: Tensor) -> NDArray[np.float64]:
     Raises:
         SettingError: NaN or Inf.
     """
-    flat = deltas.detach().flatten(1).double().cpu()
-    if not torch.isfinite(flat).all():
+    if not torch.isfinite(deltas).all():
         raise SettingError("deltas: expected finite values, got NaN or Inf")
-    unit = F.normalize(flat, dim=1)
+    unit = directions(deltas.detach().double().cpu())
     distances = (1 - unit @ unit.mT).clamp(0, 1)
     distances.fill_diagonal_(0)
     return distances.numpy()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from llgbm.deltas.by_layer import directions
 
 
 def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -12,7 +13,7 @@ def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]
 
     Args:
         query: a delta [...], or q of them [q, ...].
-        deltas: [N, ...]; each delta is flattened first.
+        deltas: [N, ...]; the layers of [N, probes, layers, hidden] weigh alike.
         k: at most N are returned.
 
     Returns:
@@ -29,10 +30,7 @@ def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]
         raise ValueError(
             f"query: expected shape {tuple(deltas.shape[1:])}, got {tuple(queries.shape[1:])}"
         )
-    cosines = (
-        F.normalize(queries.flatten(1).float(), dim=1)
-        @ F.normalize(deltas.flatten(1).float(), dim=1).mT
-    )
+    cosines = directions(queries.float()) @ directions(deltas.float()).mT
     best = torch.topk(cosines, min(k, len(deltas)), dim=1)
     if single:
         return best.indices[0], best.values[0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llgbm.deltas.by_layer import layer_rms
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.module_groups import module_groups, stack_group
@@ -50,7 +51,7 @@ class DeltaHead(nn.Module):
 
     Attributes:
         sketch_scale: buffer [modules], typical size of a sketch's entries.
-        delta_scale: buffer [], typical size of a delta's entries.
+        delta_scale: buffer, [layers, 1] or [], typical size of a delta's entries in each layer.
     """
 
     sketch_scale: Tensor
@@ -77,7 +78,8 @@ class DeltaHead(nn.Module):
         nn.init.zeros_(self.outer.bias)
         # Until teachers say otherwise: entries of a sketch of a trained adapter, and of a delta.
         self.register_buffer("sketch_scale", torch.full((modules,), 1e-2))
-        self.register_buffer("delta_scale", torch.tensor(0.1))
+        layers = torch.zeros(1, *self.delta_shape)
+        self.register_buffer("delta_scale", torch.full_like(layer_rms(layers), 0.1))
         order = torch.tensor([index for group in self.groups for index in group.indices])
         self.register_buffer("order", order.argsort(), persistent=False)
 
@@ -134,5 +136,4 @@ class DeltaHead(nn.Module):
         # A module that no teacher trained keeps a sketch of zero at the size of the others.
         size = torch.where(size > SMALLEST_SCALE, size, size.max().clamp_min(SMALLEST_SCALE))
         self.sketch_scale.copy_(size)
-        rms = deltas.float().square().mean().sqrt()
-        self.delta_scale.copy_(rms.clamp_min(SMALLEST_SCALE))
+        self.delta_scale.copy_(layer_rms(deltas).clamp_min(SMALLEST_SCALE))

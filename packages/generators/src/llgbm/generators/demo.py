@@ -14,11 +14,11 @@ import torch
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.compute import compute_cache
-from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.generators.answer import greedy_answer
 from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.demo_estimate import estimate_seconds
@@ -36,7 +36,7 @@ from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import load_run_task
 from llgbm.generators.training.train import train
 
-PROBES, DELTAS = "generic", DeltaSpec(aggregation="per_probe")
+PROBES = "generic"
 REQUEST = "Answer grade-school science questions"
 # Those that the documents speak of; `llgbm evaluate` on the same run scores more.
 ARMS = (
@@ -127,7 +127,7 @@ def demo(config: DemoConfig) -> None:
             {entry.id: run.checkpoints / entry.path for entry in manifest.adapters},
             run.deltas,
             named_probes(PROBES),
-            DELTAS,
+            recommended_deltas(model),
             manifest.base_model,
         )
         print(f"{len(summary.computed)} computed, {len(summary.reused)} reused")
@@ -174,7 +174,6 @@ def _trainings(run: RunFolder, preset: DemoPreset, seed: int) -> list[TrainConfi
         steps=preset.steps,
         batch_size=preset.batch_size,
         probes=PROBES,
-        deltas=DELTAS,
         validate_every=max(1, preset.steps // 8),
         seed=seed,
     )

@@ -11,6 +11,7 @@ from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import several_layers
 from llgbm.deltas.spec import device_of
 from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.evaluation.identifiability import (
@@ -18,7 +19,6 @@ from llgbm.generators.evaluation.identifiability import (
     averaged,
     identifiability_table,
     identify,
-    several_layers,
 )
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
+from torch import nn
 
 from llgbm.deltas.adapter_folders import find_teachers
 from llgbm.deltas.base_models import DEFAULT_MODEL, load_base_model
@@ -18,8 +19,29 @@ from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.peft_format import read_adapter_info
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.processes import launched_processes
+from llgbm.deltas.recommended import several_layers
 
-DEFAULT_PROBES, DEFAULT_DELTAS = "generic", DeltaSpec(aggregation="per_probe")
+DEFAULT_PROBES = "generic"
+
+
+@dataclass(frozen=True)
+class DeltaChoice:
+    """What is read off the hidden states.
+
+    Args:
+        layers: indices into the hidden states, -1 the last one; where none is given, those after
+            a third, two thirds and all of the layers.
+        pooling: over tokens: the last one, or the mean.
+        aggregation: over probes: none, or the mean.
+    """
+
+    layers: tuple[int, ...] = ()
+    pooling: Literal["last_token", "mean"] = "last_token"
+    aggregation: Literal["mean", "per_probe"] = "per_probe"
+
+    def spec(self, model: nn.Module) -> DeltaSpec:
+        """The DeltaSpec for a model."""
+        return DeltaSpec(self.layers or several_layers(model), self.pooling, self.aggregation)
 
 
 @dataclass(frozen=True)
@@ -45,7 +67,7 @@ class ComputeConfig:
     out: Path | None = None
     base_model: str = ""
     probes: str = DEFAULT_PROBES
-    deltas: DeltaSpec = field(default_factory=lambda: DEFAULT_DELTAS)
+    deltas: DeltaChoice = field(default_factory=DeltaChoice)
     adapters_per_forward: int = 8
     rebuild: bool = False
 
@@ -68,7 +90,7 @@ def compute(config: ComputeConfig) -> None:
             adapters,
             out,
             probes,
-            config.deltas,
+            config.deltas.spec(model),
             name,
             config.adapters_per_forward,
             config.rebuild,

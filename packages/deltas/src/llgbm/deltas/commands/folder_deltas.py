@@ -13,7 +13,7 @@ from torch import Tensor
 from llgbm.deltas.adapter_folders import find_teachers, model_weight_files
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cache_contents import CacheContents, is_cache, read_contents
-from llgbm.deltas.commands.compute import DEFAULT_DELTAS, DEFAULT_PROBES, base_named_by
+from llgbm.deltas.commands.compute import DEFAULT_PROBES, base_named_by
 from llgbm.deltas.compute import compute_cache
 from llgbm.deltas.errors import CacheError, ModelError, mismatch
 from llgbm.deltas.fingerprint import (
@@ -23,6 +23,7 @@ from llgbm.deltas.fingerprint import (
 )
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def read_folder(folder: Path, base_model: str) -> FolderDeltas:
         name = name or base_named_by(adapters, models)
         model = needed_base_model(name, f"llgbm-deltas compute {folder} --base-model NAME")
         probes = stored.probes if stored else named_probes(DEFAULT_PROBES)
-        spec = stored.spec if stored else DEFAULT_DELTAS
+        spec = stored.spec if stored else recommended_deltas(model)
         summary = compute_cache(model, adapters, cache, probes, spec, name, models=models)
         broken = summary.broken
         for adapter_id in broken:

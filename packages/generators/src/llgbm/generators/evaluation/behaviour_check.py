@@ -7,6 +7,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
@@ -16,7 +17,7 @@ from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import Split
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
-from llgbm.generators.training.behaviour import Behaviour, delta_cosine
+from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import ValidationSet, collect_inputs
 from llgbm.generators.training.probes import trained_cache, trained_probes, validated_by
 

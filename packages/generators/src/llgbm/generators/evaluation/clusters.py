@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import silhouette_score
 from torch import Tensor
 
+from llgbm.deltas.by_layer import directions
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.losses.weights import gram_inner
 
@@ -44,7 +45,7 @@ def clusters(
         `deltas`, `weights` (A and B flattened, as they are) and `updates` (ΔW, by the Gram
         identity) -> `task` and `family` -> score.
     """
-    flat = deltas.flatten(1).double().cpu()
+    unit = directions(deltas.double().cpu())
     factors = torch.zeros(weights.n, weights.n, dtype=torch.float64)
     updates = torch.zeros_like(factors)
     for path in weights.spec.paths:
@@ -54,7 +55,7 @@ def clusters(
         pairs = zip(lora_A, lora_B, strict=True)
         rows = [gram_inner(one_A, one_B, lora_A, lora_B) for one_A, one_B in pairs]
         updates += torch.stack(rows).double().cpu()
-    grams = {"deltas": flat @ flat.mT, "weights": factors, "updates": updates}
+    grams = {"deltas": unit @ unit.mT, "weights": factors, "updates": updates}
     return {
         space: {"task": silhouette(gram, tasks), "family": silhouette(gram, families)}
         for space, gram in grams.items()

@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.probes import ProbeSet, create_generic_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.probe_readings import ProbeReader, Readings
 from llgbm.generators.evaluation.rank_one import match_mean_delta
-from llgbm.generators.training.behaviour import delta_cosine
+from llgbm.generators.generator import GeneratorOutput
+from llgbm.generators.losses.recommended import recommended_objective
+from llgbm.generators.losses.step import Step
+from llgbm.generators.training.behaviour import Behaviour
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,9 @@ class Measured:
         held_out_cosine: of the held-out probes' deltas, the mean over probes, last layer.
         held_out_layers_cosine: the same in several layers.
         kl: KL(teacher || it) at every token of the held-out probes, nats.
-        score: relative squared error of the generic probes' deltas, one by one in several
-            layers, plus their KL over the base's: 0 for the teacher, 2 for the base.
-        held_out_score: the same on held-out probes.
+        loss: the recommended objective's behavioural terms on the generic probes, as training
+            computes them, over the base's: 0 for the teacher, 1 for the base.
+        held_out_loss: the same on held-out probes.
     """
 
     mean_cosine: float
@@ -42,19 +47,13 @@ class Measured:
     held_out_cosine: float
     held_out_layers_cosine: float
     kl: float
-    score: float
-    held_out_score: float
+    loss: float
+    held_out_loss: float
 
 
 # Who is measured: the teacher itself, its adversary, another task's teacher, the base.
 RIVALS = ("teacher", "rank1", "other_teacher", "base")
 Verdicts = dict[str, Measured]
-
-
-def several_layers(model: nn.Module) -> tuple[int, ...]:
-    """The hidden states after a third, two thirds and all of the layers."""
-    most = model.config.get_text_config().num_hidden_layers  # type: ignore[union-attr, operator]
-    return tuple(sorted({max(1, most // 3), max(1, 2 * most // 3), most}))
 
 
 def identify(
@@ -74,8 +73,8 @@ def identify(
     device = device_of(model)
     generic = create_generic_probes()
     teachers, others = teachers.to(device), others.to(device)
-    layers = DeltaSpec(several_layers(model), aggregation="per_probe")
-    seen, unseen = (ProbeReader(model, probes, layers) for probes in (generic, held_out))
+    spec = recommended_deltas(model)
+    seen, unseen = (ProbeReader(model, probes, spec) for probes in (generic, held_out))
     mean = ProbeReader(model, generic, DeltaSpec())
     with torch.no_grad():
         targets = mean.behaviour(teachers)
@@ -89,17 +88,21 @@ def identify(
     read = {name: (seen.read(w), unseen.read(w)) for name, w in batches.items()}
     with torch.no_grad():
         means = {name: mean.behaviour(w) for name, w in batches.items()}
+        losses = {
+            name: [
+                _default_losses(reader.behaviour, w, read["teacher"][place].deltas)
+                for place, reader in enumerate((seen, unseen))
+            ]
+            for name, w in batches.items()
+        }
     verdicts: list[Verdicts] = [{} for _ in range(teachers.n)]
     for name in RIVALS:
         cosine = delta_cosine(means[name], targets)
         (near, far), (near_teacher, far_teacher) = read[name], read["teacher"]
         last = [r.deltas[:, :, -1:] for r in (far, far_teacher)]
-        scores = [
-            _score(reader, found, wanted, base)
-            for reader, found, wanted, base in (
-                (seen, near, near_teacher, read["base"][0]),
-                (unseen, far, far_teacher, read["base"][1]),
-            )
+        shares = [
+            loss / base.clamp_min(1e-12)
+            for loss, base in zip(losses[name], losses["base"], strict=True)
         ]
         columns = (
             cosine,
@@ -107,7 +110,7 @@ def identify(
             _cosine(*last),
             _cosine(far.deltas, far_teacher.deltas),
             _kl(unseen, far_teacher, far),
-            *scores,
+            *shares,
         )
         for place, row in enumerate(torch.stack([c.cpu() for c in columns], dim=1).tolist()):
             verdicts[place][name] = Measured(*row)
@@ -135,8 +138,8 @@ def identifiability_table(found: Verdicts) -> str:
         "held_out_cosine": "delta cosine, held-out probes, last layer",
         "held_out_layers_cosine": "delta cosine, held-out probes, several layers",
         "kl": "KL from the teacher, held-out probes (nats)",
-        "score": "error each probe, several layers + KL / base's",
-        "held_out_score": "the same on held-out probes",
+        "loss": "recommended objective's behavioural terms / base's",
+        "held_out_loss": "the same on held-out probes",
     }
     width = max(map(len, words.values()))
     lines = [f"{'':<{width}}  " + "  ".join(f"{name:>13}" for name in RIVALS)]
@@ -157,10 +160,14 @@ def _kl(reader: ProbeReader, teachers: Readings, found: Readings) -> Tensor:
     return torch.stack([reader.kl(t[None], f[None])[0, 0] for t, f in pairs])
 
 
-def _score(reader: ProbeReader, found: Readings, wanted: Readings, base: Readings) -> Tensor:
-    """Relative squared error of deltas, every layer alike, plus KL over the base's; [n]."""
-    # Layers grow in norm: each is divided by its own target, as a loss would do.
-    errors = (found.deltas - wanted.deltas).square().sum((1, 3))
-    squares = wanted.deltas.square().sum((1, 3)).clamp_min(1e-12)
-    kl = _kl(reader, wanted, found) / _kl(reader, wanted, base).clamp_min(1e-12)
-    return (errors / squares).mean(1) + kl
+def _default_losses(behaviour: Behaviour, weights: LoRAWeights, targets: Tensor) -> Tensor:
+    """What the recommended objective says of the behaviour of n adapters, [n]."""
+    objective = recommended_objective(1)
+    terms = [item for item in objective.terms() if item.term.name in ("computed", "kl")]
+    losses = []
+    for place in range(weights.n):
+        one, target = weights.select([place]), targets[place : place + 1]
+        output = GeneratorOutput(one, target, target.flatten(1))
+        step = Step(0, output, one, target, behaviour)
+        losses.append(torch.stack([item.weight * item.term(step) for item in terms]).sum())
+    return torch.stack(losses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from llgbm.deltas.by_layer import layer_rms
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.losses.weights import delta_w_squared_distance
 
@@ -31,8 +32,8 @@ def delta_w_distances(one: LoRAWeights, others: LoRAWeights) -> Tensor:
 
 
 def delta_distances(one: Tensor, others: Tensor) -> Tensor:
-    """Euclidean distances of one delta [...] from N [N, ...], [N] float32."""
-    return (others - one).flatten(1).norm(dim=1)
+    """Distances of one delta [...] from N [N, ...], in units of each layer's RMS; [N] float32."""
+    return ((others - one) / layer_rms(others)).flatten(1).norm(dim=1)
 
 
 class NearestTeacher:

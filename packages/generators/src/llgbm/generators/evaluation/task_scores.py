@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.spec import device_of
 from llgbm.generators.evaluation.arms.context import ArmContext
 from llgbm.generators.evaluation.arms.registry import fill_pool
@@ -20,7 +21,6 @@ from llgbm.generators.evaluation.parse_rate import answerable, parsed_choice
 from llgbm.generators.evaluation.pool import AdapterPool
 from llgbm.generators.evaluation.probe_readings import ProbeReader
 from llgbm.generators.evaluation.tasks import EvaluatedTask, with_prefix
-from llgbm.generators.training.behaviour import delta_cosine
 
 # Arms whose adapters are compared with the training teachers.
 COMPARED = ("mean_adapter", "generated", "generated_description", "teacher")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.merging import merge
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.retrieval import retrieve
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
@@ -175,13 +175,13 @@ def _additivity(
     predicted_here: bool,
 ) -> dict[str, Additivity]:
     """Cosines on one probe set; predictions are of the generic probes alone."""
-    behaviour = Behaviour.of(model, named_probes(probes), DeltaSpec(aggregation="per_probe"))
+    behaviour = Behaviour.of(model, named_probes(probes), recommended_deltas(model))
     device = device_of(model)
     found = {}
     for index, (first, second) in enumerate(pairs):
         together = [singles[first], singles[second], mixed.select([index])]
-        one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu().flatten(1)
-        total = (predicted[index][0] + predicted[index][1]).flatten()
+        one, two, both = behaviour(LoRAWeights.concatenate(together).to(device)).cpu()
+        total = predicted[index][0] + predicted[index][1]
         found[f"{first}+{second}"] = Additivity(
             _cosine(both, one + two),
             _cosine(both, one),
@@ -192,7 +192,7 @@ def _additivity(
 
 
 def _cosine(one: Tensor, other: Tensor) -> float:
-    return float(F.cosine_similarity(one, other, dim=0))
+    return float(delta_cosine(one[None], other[None]))
 
 
 def _outcomes(

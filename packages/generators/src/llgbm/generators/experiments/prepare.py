@@ -11,6 +11,7 @@ from llgbm.deltas.compute import compute_cache
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
@@ -57,9 +58,9 @@ def prepare_teachers(
     return teach(config, model, tokenizer)
 
 
-def cache_name(probes: str, spec: DeltaSpec) -> str:
+def cache_name(probes: str, spec: DeltaSpec, model: nn.Module) -> str:
     """Name of the delta cache of some probes and a kind of delta; empty for the main one."""
-    if probes == "generic" and spec == DeltaSpec(aggregation="per_probe"):
+    if probes == "generic" and spec == recommended_deltas(model):
         return ""
     return text_fingerprint({"probes": probes, **asdict(spec)})[:12]
 
@@ -68,7 +69,7 @@ def prepare_deltas(
     run: RunFolder, manifest: Manifest, model: nn.Module, probes: str, spec: DeltaSpec
 ) -> str:
     """Compute what the run's cache for these probes still lacks; returns the cache's name."""
-    name = cache_name(probes, spec)
+    name = cache_name(probes, spec, model)
     compute_cache(
         model,
         {entry.id: run.checkpoints / entry.path for entry in manifest.adapters},

@@ -67,7 +67,7 @@ _SEEN = (
     "basic_skills_pattern", "basic_skills_string_operations", "copycolors", "csqa", "hellaswag",
     "medmcqa", "sciq", "winogrande",
 )  # fmt: skip
-_VALIDATION = ("piqa", "basic_skills_arithmetic")
+_VALIDATION = ("piqa", "basic_skills_arithmetic", "qasper_yesno")
 _HELD_OUT = ("openbookqa", "socialiqa", "basic_skills_common_knowledge")
 
 

@@ -14,6 +14,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.evaluation.environment import device_name, environment
@@ -157,11 +158,12 @@ def _train(
             decoder=FullWidthConfig(codes=preset.codes),
             steps=preset.steps,
             batch_size=preset.batch_size,
+            deltas=recommended_deltas(model),
             seed=seed,
         )
         change = ablation.variants[variant]
         changed = change(base)
-        cache = prepare_deltas(run, manifest, model, changed.probes, changed.deltas)
+        cache = prepare_deltas(run, manifest, model, changed.probes, changed.chosen_deltas)
         if ablation.equal_time:
             steps = _steps_at_equal_time(config, preset, run, variant, changed, cache, model)
             changed = change(replace(base, steps=steps))
@@ -190,7 +192,7 @@ def _steps_at_equal_time(
         inputs = collect_inputs(
             run,
             named_probes(training.probes),
-            training.deltas,
+            training.chosen_deltas,
             training.condition_texts[1],
             cache,
             training.conditions.validated_by,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.experiments.composition import compose
 from llgbm.generators.experiments.composition_results import CompositionResults, composition_table
@@ -65,7 +65,7 @@ def run_composition(
         model, tokenizer = load_base_model(config.base_model)
     print(f"{NAME}: are deltas additive, and what do mixtures lose? (run folder {run.root})")
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
-    prepare_deltas(run, manifest, model, "generic", DeltaSpec(aggregation="per_probe"))
+    prepare_deltas(run, manifest, model, "generic", recommended_deltas(model))
     every = max(1, preset.steps // 5)
     training = TrainConfig(
         run.root,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
-from llgbm.deltas.delta import DeltaSpec
 from llgbm.generators.decoders import FullWidthConfig, HyperConvConfig, PeriodicConfig
 from llgbm.generators.losses import (
     DeltaGuided,
@@ -62,8 +62,14 @@ def _probes(name: str) -> Change:
     return lambda c: replace(c, probes=name, objective=recommended_objective(c.steps))
 
 
-def _deltas(spec: DeltaSpec) -> Change:
-    return lambda c: replace(c, deltas=spec, objective=recommended_objective(c.steps))
+def _deltas(**fields: Any) -> Change:
+    """Other deltas than the recommended; without KL, which not all of them can tell."""
+
+    def change(config: TrainConfig) -> TrainConfig:
+        objective = replace(recommended_objective(config.steps), lambda_kl=0.0)
+        return replace(config, deltas=replace(config.chosen_deltas, **fields), objective=objective)
+
+    return change
 
 
 def _same(config: TrainConfig) -> TrainConfig:
@@ -103,16 +109,16 @@ _ALL = {
     "representation": Ablation(
         "Which hidden states is a delta read off?",
         {
-            "last token": _deltas(DeltaSpec(aggregation="per_probe")),
-            "mean of tokens": _deltas(DeltaSpec(pooling="mean", aggregation="per_probe")),
-            "three layers": _deltas(DeltaSpec(layers=(-1, -8, -16), aggregation="per_probe")),
+            "three layers": _deltas(),
+            "last layer": _deltas(layers=(-1,)),
+            "three layers, mean of tokens": _deltas(pooling="mean"),
         },
     ),
     "aggregation": Ablation(
-        "Does the mean over probes say as much as every probe?",
+        "Does the mean over probes say as much as every probe, in the last layer?",
         {
-            "per probe": _deltas(DeltaSpec(aggregation="per_probe")),
-            "mean": _deltas(DeltaSpec(aggregation="mean")),
+            "per probe": _deltas(layers=(-1,)),
+            "mean": _deltas(layers=(-1,), aggregation="mean"),
         },
     ),
     "objective": Ablation(
@@ -121,6 +127,9 @@ _ALL = {
             "weights only": lambda c: replace(c, objective=MultiTask(lambda_delta=0.0)),
             "recommended": lambda c: replace(c, objective=recommended_objective(c.steps)),
             "delta only": lambda c: replace(c, objective=DeltaOnly()),
+            "delta only, norm, KL": lambda c: replace(
+                c, objective=DeltaOnly(norm_penalty=0.01, lambda_kl=0.1)
+            ),
             "delta guided, N 1": _guided(1),
             "delta guided, N 5": _guided(5),
             "delta guided, N 20": _guided(20),

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from llgbm.deltas.by_layer import by_layer, layer_rms
+
 # A mean square below this counts as this: teachers that change nothing have nothing to divide by.
 SMALLEST_SQUARE = 1e-12
 
@@ -48,6 +50,9 @@ def _check_shapes(predicted: Tensor, target: Tensor) -> None:
 class DeltaMSELoss:
     """Mean squared error over a mean square of teacher deltas (seed 002, L_delta).
 
+    Deltas of several layers: each layer over its own mean square, so that the last, whose states
+    are the largest, does not drown the others.
+
     Args:
         mean_square: what to divide by, such as the mean square over all training teachers;
             that of the batch's reference where None.
@@ -79,17 +84,19 @@ class DeltaMSELoss:
             ValueError: shapes that differ.
         """
         _check_shapes(predicted, target)
-        error = F.mse_loss(predicted, target.detach())
         if self.mean_square is not None:
+            error = F.mse_loss(predicted, target.detach())
             return error / max(self.mean_square, SMALLEST_SQUARE)
         unit = (target if reference is None else reference) if whole is None else whole
-        unit = unit.detach()
-        return error / unit.square().mean().clamp_min(SMALLEST_SQUARE)
+        size = layer_rms(unit.detach()).clamp_min(SMALLEST_SQUARE**0.5)
+        return F.mse_loss(predicted / size, target.detach() / size)
 
 
 @dataclass(frozen=True)
 class DeltaCosineLoss:
-    """One minus the cosine of each item's flattened delta, averaged: direction without size.
+    """One minus the cosine of each item's delta, averaged: direction without size.
+
+    Deltas of several layers: the mean of the layers' cosines.
 
     Args:
         floor: a prediction shorter than this share of the reference counts as that long. The
@@ -123,11 +130,11 @@ class DeltaCosineLoss:
             ValueError: shapes that differ.
         """
         _check_shapes(predicted, target)
-        ours, theirs = predicted.flatten(1), target.detach().flatten(1)
-        unit = theirs if reference is None else reference.detach().flatten(1)
-        shortest = (self.floor * unit.norm(dim=1)).clamp_min(SMALLEST_SQUARE)
-        lengths = [torch.maximum(vector.norm(dim=1), shortest) for vector in (ours, theirs)]
-        return 1 - ((ours * theirs).sum(1) / (lengths[0] * lengths[1])).mean()
+        ours, theirs = by_layer(predicted), by_layer(target.detach())
+        unit = theirs if reference is None else by_layer(reference.detach())
+        shortest = (self.floor * unit.norm(dim=2)).clamp_min(SMALLEST_SQUARE)
+        lengths = [torch.maximum(vector.norm(dim=2), shortest) for vector in (ours, theirs)]
+        return 1 - ((ours * theirs).sum(2) / (lengths[0] * lengths[1])).mean()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ DELTA_FROM = 0.75
 
 
 def recommended_objective(steps: int) -> DeltaGuided:
-    """Weights and delta head all along, the computed delta in the last quarter.
+    """Weights and delta head all along; computed delta and KL tether in the last quarter.
 
     Args:
         steps: of the whole training.
@@ -22,5 +22,6 @@ def recommended_objective(steps: int) -> DeltaGuided:
         lambda_computed=0.1,
         lambda_consistency=0.005,
         lambda_weight=1.0,
+        lambda_kl=0.02,
         schedule=Ramp(min(round(DELTA_FROM * steps), steps - 1), steps // 20),
     )

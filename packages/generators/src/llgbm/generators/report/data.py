@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from llgbm.deltas.by_layer import directions
 from llgbm.deltas.commands.cached import read_cache
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
@@ -28,7 +29,7 @@ class ReportData:
     Attributes:
         results: numbers of the evaluation.
         manifest: teachers with their losses.
-        deltas: [N, d] float32, one row a teacher.
+        deltas: [N, d] float32, the direction of each teacher's, layers alike.
         labels: task of each row.
         held_out: whether the row's family is held out.
         curves: generator -> quantity -> points.
@@ -59,7 +60,7 @@ def gather(run: RunFolder) -> ReportData:
     return ReportData(
         results,
         manifest,
-        deltas[rows].flatten(1).numpy(),
+        directions(deltas[rows]).numpy(),
         [entries[ids[row]].task for row in rows],
         [entries[ids[row]].held_out for row in rows],
         {name: _curves(run.generator(name)) for name in run.generators},

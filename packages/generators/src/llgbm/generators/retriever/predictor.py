@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from llgbm.deltas.by_layer import layer_rms
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.generators.condition_network import ConditionNetwork, ConditionNetworkConfig
 from llgbm.generators.conditions import ConditionBatch
 from llgbm.generators.module_files import CONFIG, fill_module, read_module_config, write_module
 from llgbm.generators.text_encoder import PACKAGED_ENCODER
 
-TENSORS, FORMAT = "predictor.safetensors", 1
+TENSORS, FORMAT = "predictor.safetensors", 2
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class DeltaPredictor(nn.Module):
         seed: of the initialisation.
 
     Attributes:
-        mean: buffer [numbers of a delta], mean delta of the teachers.
-        scale: buffer [], typical size of a delta's deviation from it.
+        mean: buffer [*delta_shape], mean delta of the teachers.
+        scale: buffer, [layers, 1] or [], typical size of a delta's deviation from it by layer.
         metadata: JSON values that travel with the saved predictor.
     """
 
@@ -70,8 +71,9 @@ class DeltaPredictor(nn.Module):
             self.outer = nn.Linear(config.hidden, size)
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("scale", torch.tensor(1.0))
+        mean = torch.zeros(self.delta_shape)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale", torch.ones_like(layer_rms(mean[None])))
 
     def forward(self, conditions: ConditionBatch) -> Tensor:
         """Predict deltas.
@@ -83,8 +85,8 @@ class DeltaPredictor(nn.Module):
             [b, *delta_shape] float32.
         """
         hidden = F.gelu(self.inner(self.condition_network(conditions)))
-        moved = self.outer(hidden) * self.scale
-        return (self.mean + moved).unflatten(-1, self.delta_shape)
+        moved = self.outer(hidden).unflatten(-1, self.delta_shape)
+        return self.mean + moved * self.scale
 
     @torch.no_grad()
     def fit_scales(self, deltas: Tensor) -> None:
@@ -95,9 +97,8 @@ class DeltaPredictor(nn.Module):
         """
         if tuple(deltas.shape[1:]) != self.delta_shape:
             raise ValueError(f"deltas: expected {self.delta_shape} each, got {deltas.shape[1:]}")
-        flat = deltas.flatten(1)
-        self.mean.copy_(flat.mean(0))
-        self.scale.copy_((flat - flat.mean(0)).square().mean().sqrt().clamp_min(1e-12))
+        self.mean.copy_(deltas.mean(0))
+        self.scale.copy_(layer_rms(deltas - deltas.mean(0)))
 
     def save(self, folder: Path) -> None:
         """Write predictor.safetensors and config.json."""

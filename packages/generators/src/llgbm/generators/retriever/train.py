@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, SettingError, check_name, mismatch, require_at_least
 from llgbm.deltas.json_files import read_json
@@ -21,9 +22,8 @@ from llgbm.generators.losses import DeltaMSELoss
 from llgbm.generators.retriever.predictor import DeltaPredictor, DeltaPredictorConfig
 from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
-from llgbm.generators.training.behaviour import delta_cosine
 from llgbm.generators.training.config import ConditionShares
-from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
+from llgbm.generators.training.inputs import TrainingInputs, cached_spec, collect_inputs
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class TrainRetrieverConfig:
         conditions: kinds of training condition.
         condition_texts: smallest and largest number of texts in a condition.
         probes: of the delta cache.
-        deltas: of the delta cache.
+        deltas: of the delta cache; read off it where None.
         delta_cache: name of the delta cache of the run; the main one where empty.
         encoder: frozen text encoder.
         validate_every: steps between validations; the best by delta cosine is kept.
@@ -56,7 +56,7 @@ class TrainRetrieverConfig:
     conditions: ConditionShares = field(default_factory=ConditionShares)
     condition_texts: tuple[int, int] = (1, 8)
     probes: str = "generic"
-    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    deltas: DeltaSpec | None = None
     delta_cache: str = ""
     encoder: str = "minilm-l6"
     validate_every: int = 50
@@ -83,6 +83,8 @@ def train_retriever(config: TrainRetrieverConfig) -> Path:
     """
     run = RunFolder(config.run)
     folder = run.retriever(config.name)
+    deltas = config.deltas or cached_spec(run, config.delta_cache)
+    config = replace(config, deltas=deltas)
     settings = json.loads(json.dumps(asdict(config) | {"run": ""}, default=str))
     if (folder / FINISHED).exists():
         saved = read_json(folder / FINISHED, RunError).get("settings")
@@ -95,7 +97,7 @@ def train_retriever(config: TrainRetrieverConfig) -> Path:
     inputs = collect_inputs(
         run,
         named_probes(config.probes),
-        config.deltas,
+        deltas,
         config.condition_texts[1],
         config.delta_cache,
         config.conditions.validated_by,
@@ -145,13 +147,13 @@ def _fit(
         optimizer, config.steps, eta_min=config.lr / 20
     )
     # In units of deviations from the mean: the mean itself is given.
-    loss = DeltaMSELoss(mean_square=float(predictor.scale) ** 2)
+    loss, unit = DeltaMSELoss(mean_square=1.0), predictor.scale
     best, kept = -math.inf, predictor.state_dict()
     for step in tqdm(range(config.steps), desc=f"retriever {config.name}", mininterval=1.0):
         batch = data.batch(step)
         predicted = predictor(embed_conditions(batch.conditions, encoder, cache))
         optimizer.zero_grad(set_to_none=True)
-        loss(predicted, batch.deltas).backward()
+        loss(predicted / unit, batch.deltas / unit).backward()
         optimizer.step()
         schedule.step()
         if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:

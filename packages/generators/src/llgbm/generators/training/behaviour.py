@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
@@ -67,13 +66,3 @@ class Behaviour:
         head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
         logits = head(states.to(next(head.parameters()).dtype))
         return torch.log_softmax(logits.float(), dim=-1)
-
-
-def delta_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """Cosine of each item's flattened delta, [n]."""
-    return F.cosine_similarity(predicted.flatten(1), target.flatten(1), dim=1)
-
-
-def delta_norm_ratio(predicted: Tensor, target: Tensor) -> Tensor:
-    """Norm of each predicted delta over the target's, [n]."""
-    return predicted.flatten(1).norm(dim=1) / target.flatten(1).norm(dim=1).clamp_min(1e-12)

@@ -58,7 +58,7 @@ class TrainConfig:
         condition_noise: standard deviation added to text embeddings in training, as a share of
             their RMS.
         probes: `generic`, a domain (`math`, `code`, `commonsense`) or a text file.
-        deltas: what is read off the hidden states; must be as in the delta cache.
+        deltas: what is read off the hidden states, as in the delta cache; read off it where None.
         delta_cache: name of the delta cache of the run; the main one where empty.
         target_models: folder of fully fine-tuned models, each in a folder named after its task;
             their deltas are the targets in place of the adapters' (mode B).
@@ -87,7 +87,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     condition_noise: float = 0.1
     probes: str = "generic"
-    deltas: DeltaSpec = field(default_factory=lambda: DeltaSpec(aggregation="per_probe"))
+    deltas: DeltaSpec | None = None
     delta_cache: str = ""
     target_models: Path | None = None
     encoder: str = "minilm-l6"
@@ -117,13 +117,24 @@ class TrainConfig:
             raise SettingError(f"clip_norm: expected more than 0, got {self.clip_norm:g}")
         check_name("name", self.name)
         self.chosen_objective.check(self.steps)
-        if self.chosen_objective.reads_next_tokens:
+        if self.deltas is not None and self.chosen_objective.reads_next_tokens:
             require_next_tokens(self.deltas)
 
     @property
     def chosen_objective(self) -> MultiTask | DeltaOnly | DeltaGuided:
         """The objective given, or the recommended one."""
         return self.objective or recommended_objective(self.steps)
+
+    @property
+    def chosen_deltas(self) -> DeltaSpec:
+        """What is read off the hidden states.
+
+        Raises:
+            SettingError: neither given nor taken from the cache yet.
+        """
+        if self.deltas is None:
+            raise SettingError("deltas: expected those of the delta cache, got None")
+        return self.deltas
 
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, as JSON; a run goes on only with the same."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from llgbm.deltas.cache import DeltaCache
+from llgbm.deltas.cache_contents import read_contents
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.probes import ProbeSet
@@ -94,8 +96,7 @@ def collect_inputs(
     _check_complete(manifest, run)
     if not entries:
         raise RunError(f"{run.manifest}: adapters: expected teachers that are not held out, got 0")
-    folder = run.delta_cache(cache_name)
-    run.require(folder / "manifest.json", f"llgbm-deltas compute {run.checkpoints}")
+    folder = _cache_folder(run, cache_name)
     cache = DeltaCache.open(folder, manifest.base_fingerprint, probes, spec, manifest.base_model)
     deltas = cache.load_all({entry.id: entry.fingerprint for entry in entries})
     weights = manifest.load(run.checkpoints, entries)
@@ -121,6 +122,26 @@ def collect_inputs(
         validation_set(manifest, entries, weights, deltas, condition_texts, kind),
         families,
     )
+
+
+def cached_spec(run: RunFolder, cache_name: str = "") -> DeltaSpec:
+    """What the deltas of a run's cache were read off.
+
+    Args:
+        run: folder with a delta cache.
+        cache_name: of the delta cache; see RunFolder.delta_cache.
+
+    Raises:
+        RunError: no cache.
+        CacheError: a damaged one.
+    """
+    return read_contents(_cache_folder(run, cache_name)).spec
+
+
+def _cache_folder(run: RunFolder, name: str) -> Path:
+    folder = run.delta_cache(name)
+    run.require(folder / "manifest.json", f"llgbm-deltas compute {run.checkpoints}")
+    return folder
 
 
 def _check_complete(manifest: Manifest, run: RunFolder) -> None:

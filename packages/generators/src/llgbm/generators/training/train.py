@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,21 @@ from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.tokenizers import tokenizer_of
-from llgbm.generators.conditions import ConditionBatch, embed_conditions
+from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.dataset import TeacherDataset
 from llgbm.generators.generator import GeneratorConfig, LoRAGenerator
-from llgbm.generators.losses import Step, WeightLoss
+from llgbm.generators.losses import Step
 from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
-from llgbm.generators.training.behaviour import Behaviour, delta_cosine, delta_norm_ratio
+from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.config import TrainConfig
-from llgbm.generators.training.inputs import TrainingInputs, collect_inputs
+from llgbm.generators.training.inputs import TrainingInputs, cached_spec, collect_inputs
 from llgbm.generators.training.metrics_log import MetricsLog
 from llgbm.generators.training.model_targets import with_model_targets
+from llgbm.generators.training.noise import with_noise
 from llgbm.generators.training.task_loss import TaskExamples
+from llgbm.generators.training.validation import Validation
 
 SETTINGS = "training.json"
 
@@ -57,11 +59,13 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     """
     run = RunFolder(config.run)
     folder = run.generator(config.name)
+    if config.deltas is None:
+        config = replace(config, deltas=cached_spec(run, config.delta_cache))
     _check_settings(folder / SETTINGS, config)
     inputs = collect_inputs(
         run,
         named_probes(config.probes),
-        config.deltas,
+        config.chosen_deltas,
         config.condition_texts[1],
         config.delta_cache,
         config.conditions.validated_by,
@@ -73,7 +77,13 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     if config.target_models is not None:
         probes = named_probes(config.probes)
         inputs = with_model_targets(
-            inputs, run, config.target_models, probes, config.deltas, config.delta_cache, model
+            inputs,
+            run,
+            config.target_models,
+            probes,
+            config.chosen_deltas,
+            config.delta_cache,
+            model,
         )
     trainer = Trainer(config, inputs, model, run)
     # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
@@ -123,7 +133,10 @@ class Trainer:
                 f"got {config.batch_size}"
             )
         self.behaviour = Behaviour.of(
-            model.to(self.device), named_probes(config.probes), config.deltas, config.checkpoint
+            model.to(self.device),
+            named_probes(config.probes),
+            config.chosen_deltas,
+            config.checkpoint,
         )
         shares = {
             "prompts": config.conditions.prompts,
@@ -150,13 +163,7 @@ class Trainer:
         self.encoder = PretrainedTextEncoder(config.encoder)
         self.embeddings = EmbeddingCache(run.embeddings)
         self.embeddings.encode(self.data.texts(), self.encoder)
-        self.validation = {"validation": inputs.seen}
-        if inputs.families is not None:
-            self.validation["validation_family"] = inputs.families
-        self.validation_conditions = {
-            name: embed_conditions(part.conditions, self.encoder, self.embeddings)
-            for name, part in self.validation.items()
-        }
+        self.validation = Validation(inputs, self.encoder, self.embeddings, self.device)
         self.generator = self._new_generator()
         self.optimizer = torch.optim.AdamW(
             self.generator.parameters(), lr=config.lr, weight_decay=config.weight_decay
@@ -247,7 +254,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(config, self.step)
         conditions = embed_conditions(batch.conditions, self.encoder, self.embeddings)
-        noisy = self._noisy(conditions, batch.positions)
+        noisy = with_noise(conditions, batch.positions, config.condition_noise, config.seed)
         output = self.prepared(noisy.to(self.device))
         shared = self.accelerator.num_processes > 1
         whole = self.data.batch(self.step) if shared else None
@@ -273,48 +280,12 @@ class Trainer:
         rounded = {name: round(value, 6) for name, value in zip(named, means, strict=True)}
         return {"step": self.step, "split": "train", **rounded}
 
-    def _noisy(self, conditions: ConditionBatch, positions: Sequence[int]) -> ConditionBatch:
-        """Add noise to the embeddings: few teachers, so few texts to tell them apart by.
-
-        Each item's is seeded by its position, so that it does not depend on its company.
-        """
-        share = self.config.condition_noise
-        if not share:
-            return conditions
-        embeddings = conditions.embeddings
-        noise = torch.zeros_like(embeddings)
-        for row, mask, position in zip(noise, conditions.mask, positions, strict=True):
-            texts = int(mask.sum())
-            generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + position)
-            row[:texts] = torch.randn(texts, row.shape[1], generator=generator)
-        size = embeddings.norm(dim=-1, keepdim=True) / embeddings.shape[-1] ** 0.5
-        return ConditionBatch(embeddings + share * size * noise, conditions.mask)
-
-    @torch.no_grad()
     def _validate(self, log: MetricsLog) -> None:
-        """Measure unseen conditions; keep the best by computed delta cosine.
-
-        The best on the validation families where there are some: what is best on the tasks
-        trained on may be what remembers them best.
-        """
-        cosines = {}
-        for split, part in self.validation.items():
-            output = self.generator(self.validation_conditions[split].to(self.device))
-            teacher = part.deltas.to(self.device)
-            computed = self.behaviour(output.weights)
-            cosines[split] = float(delta_cosine(computed, teacher).mean())
-            weights = part.weights.to(self.device)
-            log.write(
-                {
-                    "step": self.step,
-                    "split": split,
-                    "delta_cosine": round(cosines[split], 6),
-                    "delta_norm_ratio": round(float(delta_norm_ratio(computed, teacher).mean()), 6),
-                    "head_cosine": round(float(delta_cosine(output.delta, teacher).mean()), 6),
-                    "weight": round(float(WeightLoss()(output.weights, weights)), 6),
-                }
-            )
-        cosine = cosines.get("validation_family", cosines["validation"])
+        """Measure unseen conditions; keep the best."""
+        records = self.validation.measure(self.generator, self.behaviour, self.step)
+        for record in records.values():
+            log.write(record)
+        cosine = float(self.validation.deciding(records)["delta_cosine"])
         if self.step > 0 and cosine > self.best:
             self.best = cosine
             self.generator.save(self.folder)
