@@ -101,7 +101,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         codes=12,
         seeds=3,
         examples=32,
-        equal_seconds=60.0,
+        equal_seconds=45.0,
         pairs=4,
     ),
     "gpu": ExperimentPreset(

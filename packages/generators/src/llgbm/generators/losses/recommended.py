@@ -22,6 +22,6 @@ def recommended_objective(steps: int) -> DeltaGuided:
         lambda_computed=0.1,
         lambda_consistency=0.005,
         lambda_weight=1.0,
-        lambda_kl=0.02,
+        lambda_kl=0.1,
         schedule=Ramp(min(round(DELTA_FROM * steps), steps - 1), steps // 20),
     )
