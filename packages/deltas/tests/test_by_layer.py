@@ -57,6 +57,22 @@ def test_sizes_are_of_each_layer_and_next_to_nothing_is_no_unit(deltas) -> None:
 def test_a_large_layer_does_not_choose_alone_what_is_retrieved(deltas) -> None:
     query = deltas[0].clone()
     query[:, 2] = deltas[1, :, 2]
-    deltas[:, :, 2] *= 1000
-    query[:, 2] *= 1000
+    deltas[:, :, 2] *= 100
+    query[:, 2] *= 100
     assert int(retrieve(query, deltas, 1)[0]) == 0
+
+
+def test_the_cosine_counts_every_layer_that_the_target_moves(deltas) -> None:
+    edit = deltas.clone()
+    edit[:, :, :2] = 0  # agrees in the last layer, moves no other
+    torch.testing.assert_close(delta_cosine(edit, deltas), torch.full((4,), 1 / 3))
+    torch.testing.assert_close(delta_cosine(deltas, edit), torch.ones(4))
+    torch.testing.assert_close(delta_norm_ratio(deltas, edit), torch.ones(4))
+    torch.testing.assert_close(delta_norm_ratio(edit, deltas), torch.full((4,), 1 / 3))
+
+
+def test_a_layer_that_moves_by_rounding_does_not_count(deltas) -> None:
+    other = deltas.clone()
+    deltas[:, :, 0], other[:, :, 0] = 1e-6 * deltas[:, :, 0], -1e-6 * other[:, :, 0]
+    torch.testing.assert_close(delta_cosine(other, deltas), torch.ones(4))
+    torch.testing.assert_close((directions(other) * directions(deltas)).sum(1), torch.ones(4))

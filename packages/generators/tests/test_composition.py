@@ -45,7 +45,7 @@ def test_the_experiment_compares_every_mixture(tiny_run, tmp_path, monkeypatch, 
     )
     monkeypatch.setitem(presets.PRESETS, "demo", tiny)
     model, tokenizer = load_base_model(str(folder))
-    config = CompositionConfig("demo", tmp_path, tmp_path / "out.json", str(folder))
+    config = CompositionConfig("demo", tmp_path, out=tmp_path / "out.json", base_model=str(folder))
     results = run_composition(config, model, tokenizer)
     assert CompositionResults.read(tmp_path / "out.json") == results
     assert set(results.accuracy) == set(results.mean) == set(results.retained) == ARMS

@@ -70,3 +70,9 @@ def test_a_teacher_of_zero_is_finite(loss, teacher):
 def test_other_shapes_are_refused(loss, teacher):
     with pytest.raises(ValueError, match=r"\(3, 5, 2, 8\), got \(3, 8\)"):
         loss(torch.zeros(3, 8), teacher)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
+def test_a_layer_that_no_teacher_moves_costs_a_copy_nothing(loss, teacher):
+    teacher[:, :, 0] = 0
+    assert abs(float(loss(teacher, teacher))) < 1e-6

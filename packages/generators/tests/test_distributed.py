@@ -53,6 +53,29 @@ def test_two_processes_have_the_losses_of_one(run_copy, train_command) -> None:
     assert "2 processes" in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("objective", [("multi-task", "lambda-delta", "0"), ("delta-only",)])
+def test_parts_that_an_objective_does_not_train_do_not_stop_two_processes(
+    run_copy, train_command, objective
+) -> None:
+    arguments = train_command(run_copy, "two")
+    arguments = arguments[: arguments.index("objective:delta-guided")]
+    kind, *options = objective
+    more = [f"--objective.{options[0]}", options[1]] if options else []
+    assert CONSOLE.run([*arguments[:4], "one", *arguments[5:], f"objective:{kind}", *more]) == 0
+    done = launch(*arguments, f"objective:{kind}", *more)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        [
+            r["loss"]
+            for r in read_metrics(run_copy / "generators" / name / "metrics.jsonl")
+            if "loss" in r
+        ]
+        for name in ("one", "two")
+    )
+    assert len(one) == 6
+    assert one == pytest.approx(two, rel=2e-3)
+
+
 def test_a_batch_that_cannot_be_shared_is_refused(run_copy, train_command) -> None:
     arguments = train_command(run_copy, "odd")
     arguments[arguments.index("--batch-size") + 1] = "3"

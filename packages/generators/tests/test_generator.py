@@ -216,7 +216,7 @@ def change_config(folder, *path, value):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("format",), 2, "format: expected 1, got 2"),
+        (("format",), 1, "format: expected 2, got 1"),
         (("decoder", "name"), "convolution", r"decoder: name: expected one of \['full_width'"),
         (("decoder", "period"), "wide", "decoder: period: expected int, got 'wide'"),
         (("decoder", "period"), None, "decoder: expected .*period"),

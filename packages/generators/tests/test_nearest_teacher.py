@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.evaluation.clusters import clusters, silhouette
+from llgbm.generators.evaluation.clusters import clusters, gram_silhouette
 from llgbm.generators.evaluation.nearest_teacher import NearestTeacher, delta_w_distances
 
 
@@ -76,5 +76,5 @@ def test_silhouettes_see_tasks_in_deltas_and_in_updates_but_not_through_the_gaug
 
 
 def test_a_label_for_each_has_no_silhouette() -> None:
-    assert silhouette(torch.eye(3), list("abc")) is None
-    assert silhouette(torch.eye(4), list("aabb")) == pytest.approx(0)
+    assert gram_silhouette(torch.eye(3), list("abc")) is None
+    assert gram_silhouette(torch.eye(4), list("aabb")) == pytest.approx(0)

@@ -2,19 +2,22 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 
-from llgbm.deltas.errors import RunError, SettingError, TaskError
+from llgbm.deltas.errors import AdapterError, RunError, SettingError, TaskError
+from llgbm.deltas.fingerprint import adapter_fingerprint
+from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.task import Example, Task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
-from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 from llgbm.generators.teachers.shards import make_shards
 from llgbm.generators.teachers.teach import TeachConfig, collect_shards, initial_adapters
 
@@ -214,6 +217,23 @@ def test_a_damaged_manifest_is_named(tmp_path) -> None:
     file.write_text('{"format": 9}')
     with pytest.raises(RunError, match="format: expected 2, got 9"):
         Manifest.read(file)
+
+
+def test_teachers_of_another_spec_than_the_first_are_named(
+    tmp_path, tiny_spec, make_teachers
+) -> None:
+    entries = []
+    specs = (tiny_spec, tiny_spec, replace(tiny_spec, r=2), replace(tiny_spec, lora_alpha=4.0))
+    for name, spec in zip("abcd", specs, strict=True):
+        weights = make_teachers(spec, 1)
+        save_adapter(weights, tmp_path / name)
+        print_ = adapter_fingerprint(weights)
+        entries.append(TeacherEntry(name, "t", "t", "train", name, print_, 8, 1, 0.1, (0.1,)))
+    manifest = Manifest("base", "print", {}, tuple(entries))
+    assert manifest.load(tmp_path, entries[:2]).n == 2
+    for other, words in ((entries[2], "r=2"), (entries[3], "lora_alpha=4")):
+        with pytest.raises(AdapterError, match=f"{other.id}: spec: expected .* a .*{words}"):
+            manifest.load(tmp_path, [entries[0], other])
 
 
 def test_a_family_on_both_sides_is_refused(tmp_path) -> None:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# A mean square below this counts as this: adapters that change nothing have no size.
-SMALLEST_SQUARE = 1e-24
+# A length below this counts as this: adapters that change nothing have no size.
+SMALLEST_LENGTH = 1e-12
 # A layer that moves less than this share of the one that moves most does not move: next to
 # nothing is no unit to measure errors in, so it has that of the other.
 SMALLEST_SHARE = 1e-3
@@ -39,15 +39,27 @@ def layer_rms(deltas: Tensor) -> Tensor:
     """
     squares = deltas.float().square()
     mean = squares.mean((0, 1, 3))[:, None] if deltas.dim() == 4 else squares.mean()
-    rms = mean.clamp_min(SMALLEST_SQUARE).sqrt()
+    rms = mean.sqrt().clamp_min(SMALLEST_LENGTH)
     return torch.where(rms < SMALLEST_SHARE * rms.max(), rms.max(), rms)
 
 
-def directions(deltas: Tensor) -> Tensor:
-    """Return unit vectors in which every layer weighs alike: their products are cosines.
+def moving(deltas: Tensor) -> Tensor:
+    """Return which layers an adapter moves: rounding, as below the first adapted one, is no move.
 
-    The cosine of two deltas is then the mean of their layers' cosines. A layer in which both are
-    zero, as below the first adapted one, does not count.
+    Args:
+        deltas: [n, ...] of a floating type.
+
+    Returns:
+        [n, layers] bool; none of them for a delta of zero.
+    """
+    norms = by_layer(deltas).norm(dim=-1)
+    return (norms > SMALLEST_SHARE * norms.amax(1, keepdim=True)) & (norms > 0)
+
+
+def directions(deltas: Tensor) -> Tensor:
+    """Return unit vectors in which every layer that moves weighs alike.
+
+    Their products are cosines: of deltas that move in the same layers, the mean of these layers'.
 
     Args:
         deltas: [n, ...] of a floating type.
@@ -55,16 +67,31 @@ def directions(deltas: Tensor) -> Tensor:
     Returns:
         [n, numbers] of that type; a delta of zero stays zero.
     """
-    return F.normalize(F.normalize(by_layer(deltas), dim=-1).flatten(1), dim=-1)
+    rows = F.normalize(by_layer(deltas), dim=-1) * moving(deltas)[..., None]
+    return F.normalize(rows.flatten(1), dim=-1)
 
 
 def delta_cosine(predicted: Tensor, target: Tensor) -> Tensor:
-    """Cosine of each item's delta with its target, the mean over layers; [n]."""
-    return (directions(predicted) * directions(target)).sum(1)
+    """Cosine of each item's delta with its target, the mean over layers that the target moves.
+
+    Args:
+        predicted: [n, ...] of a floating type.
+        target: of the same shape.
+
+    Returns:
+        [n]; 0 where the target or the prediction is zero.
+    """
+    cosines = F.cosine_similarity(by_layer(predicted), by_layer(target), dim=-1)
+    return _over_moving(cosines, target)
 
 
 def delta_norm_ratio(predicted: Tensor, target: Tensor) -> Tensor:
-    """Norm of each predicted delta over the target's, the mean over layers; [n]."""
-    norms = by_layer(target).norm(dim=-1).clamp_min(SMALLEST_SQUARE**0.5)
-    ratios: Tensor = by_layer(predicted).norm(dim=-1) / norms
-    return torch.mean(ratios, dim=1)
+    """Norm of each predicted delta over the target's, the mean over layers that it moves; [n]."""
+    norms = by_layer(target).norm(dim=-1).clamp_min(SMALLEST_LENGTH)
+    return _over_moving(by_layer(predicted).norm(dim=-1) / norms, target)
+
+
+def _over_moving(values: Tensor, target: Tensor) -> Tensor:
+    """Mean of [n, layers] over the layers that the target moves, [n]."""
+    counted = moving(target)
+    return (values * counted).sum(1) / counted.sum(1).clamp_min(1)

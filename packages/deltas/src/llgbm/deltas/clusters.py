@@ -54,8 +54,6 @@ def delta_silhouette(deltas: Tensor, labels: Sequence[str]) -> float:
     Raises:
         SettingError: another number of labels, one label alone, or no label twice; NaN or Inf.
     """
-    from sklearn.metrics import silhouette_score
-
     if len(labels) != len(deltas):
         raise SettingError(f"labels: expected {len(deltas)}, one a delta, got {len(labels)}")
     different = len(set(labels))
@@ -64,7 +62,18 @@ def delta_silhouette(deltas: Tensor, labels: Sequence[str]) -> float:
             f"labels: expected at least 2, and one of them twice, got {different} for "
             f"{len(labels)} deltas"
         )
-    distances = cosine_distances(deltas)
+    return silhouette(cosine_distances(deltas), labels)
+
+
+def silhouette(distances: NDArray[np.float64], labels: Sequence[str]) -> float:
+    """Return the mean silhouette of N points by label.
+
+    Args:
+        distances: [N, N], zero on the diagonal.
+        labels: N; at least 2, and one of them twice.
+    """
+    from sklearn.metrics import silhouette_score
+
     return float(silhouette_score(distances, list(labels), metric="precomputed"))
 
 

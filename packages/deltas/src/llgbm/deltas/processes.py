@@ -73,12 +73,8 @@ class Processes:
         return values
 
 
-@contextmanager
-def launched_processes() -> Iterator[Processes]:
-    """Yield the processes that `accelerate launch` started; one alone where it did not.
-
-    Of an error that all of them raise, the main process alone speaks.
-    """
+def current_processes() -> Processes:
+    """Return the processes that `accelerate launch` started; one alone where it did not."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
@@ -88,14 +84,25 @@ def launched_processes() -> Iterator[Processes]:
     # One alone takes the device that a model takes by default.
     device = torch.device("cpu") if on_cpu else state.device
     count = state.num_processes
-    processes = Processes(state.process_index, count, device if count > 1 else None)
+    return Processes(state.process_index, count, device if count > 1 else None)
+
+
+@contextmanager
+def launched_processes() -> Iterator[Processes]:
+    """Yield the processes of this launch, and end them after the block.
+
+    Of an error that all of them raise, the main process alone speaks.
+    """
+    from accelerate import PartialState
+
+    processes = current_processes()
     try:
         yield processes
     except LLGBMError:
-        if count > 1:
-            state.destroy_process_group()
+        if processes.count > 1:
+            PartialState().destroy_process_group()
         if processes.is_main:
             raise
         raise SystemExit(USER_ERROR) from None
-    if count > 1:
-        state.destroy_process_group()
+    if processes.count > 1:
+        PartialState().destroy_process_group()

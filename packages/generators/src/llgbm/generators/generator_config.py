@@ -17,7 +17,7 @@ from llgbm.generators.decoders.registry import DECODERS, DecoderConfig, decoder_
 from llgbm.generators.delta_head import DeltaHeadConfig
 from llgbm.generators.text_encoder import PACKAGED_ENCODER
 
-FORMAT = 1
+FORMAT = 2
 
 Config = TypeVar(
     "Config",

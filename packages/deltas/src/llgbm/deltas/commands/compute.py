@@ -29,8 +29,9 @@ class DeltaChoice:
     """What is read off the hidden states.
 
     Args:
-        layers: indices into the hidden states, -1 the last one; where none is given, those after
-            a third, two thirds and all of the layers.
+        layers: indices into the hidden states, -1 the last one. Where none is given: those after
+            a third, two thirds and all of the layers; for the mean over probes the last one, as
+            Delta Activations has it.
         pooling: over tokens: the last one, or the mean.
         aggregation: over probes: none, or the mean.
     """
@@ -41,7 +42,8 @@ class DeltaChoice:
 
     def spec(self, model: nn.Module) -> DeltaSpec:
         """The DeltaSpec for a model."""
-        return DeltaSpec(self.layers or several_layers(model), self.pooling, self.aggregation)
+        default = several_layers(model) if self.aggregation == "per_probe" else (-1,)
+        return DeltaSpec(self.layers or default, self.pooling, self.aggregation)
 
 
 @dataclass(frozen=True)

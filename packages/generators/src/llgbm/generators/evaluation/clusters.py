@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from sklearn.metrics import silhouette_score
 from torch import Tensor
 
 from llgbm.deltas.by_layer import directions
+from llgbm.deltas.clusters import silhouette
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.losses.weights import gram_inner
 
 
-def silhouette(gram: Tensor, labels: Sequence[str]) -> float | None:
+def gram_silhouette(gram: Tensor, labels: Sequence[str]) -> float | None:
     """Mean silhouette on clip(1 - cos, 0, 1), as in Delta Activations.
 
     Args:
@@ -27,7 +27,7 @@ def silhouette(gram: Tensor, labels: Sequence[str]) -> float | None:
         return None
     norms = gram.diagonal().clamp_min(1e-24).sqrt()
     distance = (1 - gram / (norms[:, None] * norms)).clip(0, 1).fill_diagonal_(0)
-    return float(silhouette_score(distance.double().numpy(), list(labels), metric="precomputed"))
+    return silhouette(distance.double().numpy(), labels)
 
 
 def clusters(
@@ -57,6 +57,9 @@ def clusters(
         updates += torch.stack(rows).double().cpu()
     grams = {"deltas": unit @ unit.mT, "weights": factors, "updates": updates}
     return {
-        space: {"task": silhouette(gram, tasks), "family": silhouette(gram, families)}
+        space: {
+            "task": gram_silhouette(gram, tasks),
+            "family": gram_silhouette(gram, families),
+        }
         for space, gram in grams.items()
     }

@@ -37,8 +37,8 @@ class Measured:
         held_out_cosine: of the held-out probes' deltas, the mean over probes, last layer.
         held_out_layers_cosine: the same in several layers.
         kl: KL(teacher || it) at every token of the held-out probes, nats.
-        loss: the recommended objective's behavioural terms on the generic probes, as training
-            computes them, over the base's: 0 for the teacher, 1 for the base.
+        loss: the recommended objective's terms on computed deltas and KL on the generic probes,
+            for a batch of this teacher alone, over the base's: 0 for the teacher, 1 for the base.
         held_out_loss: the same on held-out probes.
     """
 

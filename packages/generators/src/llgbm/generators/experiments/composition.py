@@ -23,9 +23,10 @@ from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.evaluation.metrics import recovery
 from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.experiments.composition_results import Additivity, CompositionResults
-from llgbm.generators.experiments.measure import CONDITION_PROMPTS, HELD_OUT_PROBES
+from llgbm.generators.experiments.measure import HELD_OUT_PROBES
 from llgbm.generators.experiments.mixed_teachers import Pair, first_teachers, mixed_teachers
 from llgbm.generators.experiments.presets import ExperimentPreset
+from llgbm.generators.experiments.unseen import CONDITION_PROMPTS, unseen_examples
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.retriever.predictor import DeltaPredictor
 from llgbm.generators.retriever.retrieve import training_deltas
@@ -137,7 +138,10 @@ def _mixed_conditions(manifest: Manifest, pairs: Sequence[Pair]) -> list[tuple[C
     for pair in pairs:
         parts = [
             tuple(
-                x.query for x in load_run_task(manifest, task).validation[: CONDITION_PROMPTS // 2]
+                example.query
+                for example in unseen_examples(load_run_task(manifest, task), 0).condition[
+                    : CONDITION_PROMPTS // 2
+                ]
             )
             for task in pair
         ]
@@ -208,8 +212,7 @@ def _outcomes(
     found: dict[str, dict[tuple[int, str], np.ndarray]] = {arm: {} for arm in arms}
     work = [(index, task) for index, pair in enumerate(pairs) for task in pair]
     for index, task in tqdm(work, desc="composition", unit="task", mininterval=1.0):
-        scored = load_run_task(manifest, task).validation
-        scored = scored[CONDITION_PROMPTS // 2 :][:examples]
+        scored = unseen_examples(load_run_task(manifest, task), examples).scored
         adapted = {arm: w[index] for arm, w in arms.items() if w[index] is not None}
         # Merged adapters have the spec of the teachers: all can run in one batch.
         together = LoRAWeights.concatenate([w for w in adapted.values() if w is not None])

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, embed_conditions
 from llgbm.generators.evaluation.arms.generated import mismatched
 from llgbm.generators.evaluation.multiple_choice import score_choices
+from llgbm.generators.experiments.unseen import unseen_examples
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
@@ -35,7 +36,6 @@ from llgbm.generators.training.probes import validated_by
 SPLIT_NAMES: Mapping[Split, str] = {"train": "seen", "validation": "validation_family"}
 # Probes that no variant is trained on.
 HELD_OUT_PROBES = "commonsense"
-CONDITION_PROMPTS = 8
 ADAPTERS_AT_ONCE = 8
 
 
@@ -45,7 +45,8 @@ class Measured:
 
     Attributes:
         tasks: in the order of the values.
-        cosine: for each task, of its delta with the teachers' mean on each generic probe.
+        cosine: for each task, of its delta with the teachers' mean on each generic probe, the mean
+            over several layers.
         held_out_cosine: likewise on probes that no generator is trained on.
         kl: for each task, KL(teachers' first || generated) of next tokens after each held-out
             probe, nats.
@@ -106,24 +107,20 @@ def _split(
     entries = manifest.of_split(split)
     tasks = tuple(dict.fromkeys(entry.task for entry in entries))
     data = [load_run_task(manifest, task) for task in tasks]
-    # The first block of prompts is what trainings validate with.
-    blocks = [min(CONDITION_PROMPTS, len(task.validation) // 3) for task in data]
+    blocks = [unseen_examples(task, examples) for task in data]
     device = device_of(model)
     teachers = manifest.load(run.checkpoints, entries).to(device)
     members = [[i for i, entry in enumerate(entries) if entry.task == task] for task in tasks]
     written = {}
     for name, generator in generators.items():
         kind = validated_by(generator.metadata)
-        conditions = [
-            condition_of(task.validation[size : 2 * size], kind)
-            for task, size in zip(data, blocks, strict=True)
-        ]
+        conditions = [condition_of(block.condition, kind) for block in blocks]
         written[name] = _write(generator, conditions, run).to(device)
     cosines, held_out, kl = _behaviour(model, teachers, members, written)
     wrong = _wrong_conditions(manifest, tasks, seed)
     correct: dict[str, list[tuple[float, ...]]] = {name: [] for name in generators}
     mistaken: dict[str, list[tuple[float, ...]]] = {name: [] for name in generators}
-    for index, (task, size) in enumerate(
+    for index, (task, block) in enumerate(
         zip(
             tqdm(data, desc=f"accuracy, {split}", unit="task", mininterval=1.0),
             blocks,
@@ -131,7 +128,6 @@ def _split(
         )
     ):
         task.require_choices()
-        scored = task.validation[2 * size : 2 * size + examples]
         pools = [weights.select([index]) for weights in written.values()]
         if wrong is not None:
             pools += [weights.select([wrong[index]]) for weights in written.values()]
@@ -140,7 +136,7 @@ def _split(
                 score_choices(
                     model,
                     tokenizer,
-                    scored,
+                    block.scored,
                     LoRAWeights.concatenate(pools[i : i + ADAPTERS_AT_ONCE]),
                 ).correct()
                 for i in range(0, len(pools), ADAPTERS_AT_ONCE)
@@ -177,7 +173,7 @@ def _behaviour(
     written: Mapping[str, LoRAWeights],
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Cosines on the generic probes, on held-out ones, and KL on these; each [tasks, probes]."""
-    spec = DeltaSpec(aggregation="per_probe")
+    spec = recommended_deltas(model)
     generic = Behaviour.of(model, named_probes("generic"), spec)
     other = Behaviour.of(model, named_probes(HELD_OUT_PROBES), spec)
     by_generic, by_other = generic(teachers), other(teachers)
@@ -197,8 +193,8 @@ def _behaviour(
 
 
 def _by_probe(deltas: Tensor, target: Tensor) -> Tensor:
-    """Cosine of [tasks, probes, layers, hidden] on each probe, [tasks, probes]."""
-    return F.cosine_similarity(deltas.flatten(2), target.flatten(2), dim=2).cpu()
+    """Cosine of [tasks, probes, layers, hidden], the mean over layers; [tasks, probes]."""
+    return F.cosine_similarity(deltas, target, dim=-1).mean(2).cpu()
 
 
 def _rows(values: Tensor) -> tuple[tuple[float, ...], ...]:

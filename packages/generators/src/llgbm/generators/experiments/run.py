@@ -69,7 +69,13 @@ def run_experiment(config: ExperimentConfig) -> None:
         )
 
         run_composition(
-            CompositionConfig(config.preset, config.run, config.out, config.base_model, config.seed)
+            CompositionConfig(
+                config.preset,
+                config.run,
+                out=config.out,
+                base_model=config.base_model,
+                seed=config.seed,
+            )
         )
         return
     from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations

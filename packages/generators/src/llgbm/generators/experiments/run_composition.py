@@ -33,6 +33,7 @@ class CompositionConfig:
         preset: sizes.
         run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
             where not given.
+        generator: a trained one of the run; one is trained where not given.
         out: file that the results are copied to.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of everything.
@@ -40,6 +41,7 @@ class CompositionConfig:
 
     preset: PresetName = "demo"
     run: Path | None = None
+    generator: str = ""
     out: Path | None = None
     base_model: str = "smollm2-135m"
     seed: int = 0
@@ -66,18 +68,19 @@ def run_composition(
     print(f"{NAME}: are deltas additive, and what do mixtures lose? (run folder {run.root})")
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
     prepare_deltas(run, manifest, model, "generic", recommended_deltas(model))
-    every = max(1, preset.steps // 5)
-    training = TrainConfig(
-        run.root,
-        NAME,
-        decoder=FullWidthConfig(codes=preset.codes),
-        steps=preset.steps,
-        batch_size=preset.batch_size,
-        validate_every=every,
-        save_every=every,
-        seed=config.seed,
-    )
-    train(training, model)
+    if not config.generator:
+        every = max(1, preset.steps // 5)
+        training = TrainConfig(
+            run.root,
+            NAME,
+            decoder=FullWidthConfig(codes=preset.codes),
+            steps=preset.steps,
+            batch_size=preset.batch_size,
+            validate_every=every,
+            save_every=every,
+            seed=config.seed,
+        )
+        train(training, model)
     train_retriever(TrainRetrieverConfig(run.root, seed=config.seed))
     scale = (
         f"{config.base_model}, preset {config.preset}: pairs of {len(preset.tasks)} seen tasks, "
@@ -88,7 +91,7 @@ def run_composition(
         run,
         manifest,
         preset,
-        LoRAGenerator.load(run.generator(NAME)).eval(),
+        LoRAGenerator.load(run.generator(config.generator or NAME)).eval(),
         DeltaPredictor.load(run.retriever("retriever")).eval(),
         model,
         tokenizer,

@@ -20,6 +20,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
+from llgbm.generators.experiments.prepare import prepare_teachers
 from llgbm.generators.experiments.presets import PRESETS, PresetName
 from llgbm.generators.experiments.run_ablations import (
     AblationConfig,
@@ -28,10 +29,14 @@ from llgbm.generators.experiments.run_ablations import (
 )
 from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
 from llgbm.generators.identify import IdentifiabilityConfig, identifiability
+from llgbm.generators.retriever.train import TrainRetrieverConfig, train_retriever
 from llgbm.generators.runs import RunFolder
 
 # The variant of the ablation `main` whose generators are evaluated on test families.
 EVALUATED = "recommended"
+# What a reader asks for beside the arms that are always scored. TIES and DARE of the nearest
+# teachers are left to `llgbm evaluate --arms all`: each merge decomposes full updates.
+ARMS = ("default", "multi_task", "gaussian", "teacher_noise", "rank1")
 # Teachers whose adversary is built.
 ADVERSARIES = 8
 
@@ -76,6 +81,10 @@ def run_main(
     )
     shared = (config.preset, root, None)
     parts: dict[str, tuple[Path, Callable[[], object]]] = {
+        "teachers": (
+            run.manifest,
+            lambda: prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer),
+        ),
         "objectives": (
             root / "experiments" / "main.json",
             lambda: run_ablations(
@@ -86,16 +95,20 @@ def run_main(
         ),
         "evaluation": (
             run.results,
-            lambda: evaluate(
-                EvaluateConfig(root, names, examples=preset.examples, seed=config.seed),
-                model,
-                tokenizer,
-            ),
+            lambda: _evaluate(config, root, names, model, tokenizer),
         ),
         "composition": (
             root / "experiments" / "composition.json",
             lambda: run_composition(
-                CompositionConfig(*shared, config.base_model, config.seed), model, tokenizer
+                CompositionConfig(
+                    config.preset,
+                    root,
+                    names[0],
+                    base_model=config.base_model,
+                    seed=config.seed,
+                ),
+                model,
+                tokenizer,
             ),
         ),
         "identifiability": (
@@ -119,7 +132,8 @@ def run_main(
             write_json(clock, progress)
     seconds = progress["seconds"]
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
-    files = {name: path for name, (path, _) in parts.items()} | {"seconds": clock}
+    files = {name: path for name, (path, _) in parts.items() if name != "teachers"}
+    files["seconds"] = clock
     if config.out is None:
         return list(files.values())
     config.out.mkdir(parents=True, exist_ok=True)
@@ -130,6 +144,17 @@ def run_main(
         copied.append(target)
         print(target)
     return copied
+
+
+def _evaluate(
+    config: MainConfig, root: Path, names: tuple[str, ...], model: nn.Module, tokenizer: Any
+) -> None:
+    """Train the retriever, which is an arm, and score all arms on test families."""
+    examples = PRESETS[config.preset].examples
+    train_retriever(TrainRetrieverConfig(root, seed=config.seed))
+    evaluate(
+        EvaluateConfig(root, names, ARMS, examples=examples, seed=config.seed), model, tokenizer
+    )
 
 
 def _progress(path: Path, config: MainConfig) -> dict[str, Any]:

@@ -109,9 +109,9 @@ _ALL = {
     "representation": Ablation(
         "Which hidden states is a delta read off?",
         {
-            "three layers": _deltas(),
+            "several layers": _deltas(),
             "last layer": _deltas(layers=(-1,)),
-            "three layers, mean of tokens": _deltas(pooling="mean"),
+            "several layers, mean of tokens": _deltas(pooling="mean"),
         },
     ),
     "aggregation": Ablation(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from llgbm.deltas.by_layer import by_layer, layer_rms
+from llgbm.deltas.by_layer import by_layer, layer_rms, moving
 
 # A mean square below this counts as this: teachers that change nothing have nothing to divide by.
 SMALLEST_SQUARE = 1e-12
@@ -54,8 +54,8 @@ class DeltaMSELoss:
     are the largest, does not drown the others.
 
     Args:
-        mean_square: what to divide by, such as the mean square over all training teachers;
-            that of the batch's reference where None.
+        mean_square: what to divide all layers by, such as the mean square over all training
+            teachers; the mean square of each layer of the batch's reference where None.
     """
 
     mean_square: float | None = None
@@ -96,7 +96,7 @@ class DeltaMSELoss:
 class DeltaCosineLoss:
     """One minus the cosine of each item's delta, averaged: direction without size.
 
-    Deltas of several layers: the mean of the layers' cosines.
+    Deltas of several layers: the mean of the cosines in layers that the reference moves.
 
     Args:
         floor: a prediction shorter than this share of the reference counts as that long. The
@@ -134,7 +134,9 @@ class DeltaCosineLoss:
         unit = theirs if reference is None else by_layer(reference.detach())
         shortest = (self.floor * unit.norm(dim=2)).clamp_min(SMALLEST_SQUARE)
         lengths = [torch.maximum(vector.norm(dim=2), shortest) for vector in (ours, theirs)]
-        return 1 - ((ours * theirs).sum(2) / (lengths[0] * lengths[1])).mean()
+        cosines = (ours * theirs).sum(2) / (lengths[0] * lengths[1])
+        counted = moving(target.detach() if reference is None else reference.detach())
+        return 1 - ((cosines * counted).sum(1) / counted.sum(1).clamp_min(1)).mean()
 
 
 @dataclass(frozen=True)

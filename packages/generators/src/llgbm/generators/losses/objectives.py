@@ -55,6 +55,14 @@ class Objective(ABC):
         return any(item.acts_on(step) for item in self.terms() if item.term.name == TaskSFT.name)
 
     @property
+    def trains_head(self) -> bool:
+        """Whether a term trains the delta head."""
+        return any(
+            item.weight > 0 and isinstance(item.term, PredictedDelta | Consistency)
+            for item in self.terms()
+        )
+
+    @property
     def reads_next_tokens(self) -> bool:
         """Whether a term reads the distributions of next tokens after the probes."""
         return any(item.weight > 0 and item.term.name == ProbeKL.name for item in self.terms())

@@ -72,7 +72,7 @@ def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Every number of metrics.jsonl as a curve, validation quantities under their own names."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for record in read_metrics(folder / "metrics.jsonl"):
-        prefix = "validation " if record["split"] == "validation" else ""
+        prefix = "" if record["split"] == "train" else record["split"].replace("_", " ") + " "
         for key, value in record.items():
             if key not in ("step", "split"):
                 curves.setdefault(prefix + key, []).append((record["step"], value))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import AdapterError, RunError, mismatch
 from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
@@ -102,7 +102,7 @@ class Manifest:
             AdapterError: a file is missing, damaged, or unlike the others.
             RunError: an adapter differs from the one indexed.
         """
-        loaded = []
+        loaded: list[LoRAWeights] = []
         for entry in entries:
             weights = load_adapter(checkpoints / entry.path)
             found = adapter_fingerprint(weights)
@@ -110,5 +110,12 @@ class Manifest:
                 raise RunError(
                     mismatch(checkpoints / entry.path, "fingerprint", entry.fingerprint, found)
                 )
+            if loaded and weights.spec != loaded[0].spec:
+                first, other = (
+                    f"r={spec.r}, lora_alpha={spec.lora_alpha:g}, {len(spec.modules)} modules"
+                    for spec in (loaded[0].spec, weights.spec)
+                )
+                expected = f"the spec of {entries[0].path} ({first})"
+                raise AdapterError(mismatch(checkpoints / entry.path, "spec", expected, other))
             loaded.append(weights)
         return LoRAWeights.concatenate(loaded)

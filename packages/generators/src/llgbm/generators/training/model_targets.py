@@ -17,8 +17,11 @@ from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.fingerprint import model_folder_fingerprint
 from llgbm.deltas.probes import ProbeSet
+from llgbm.deltas.processes import Processes
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.inputs import TrainingInputs
+
+ALONE = Processes()
 
 
 def with_model_targets(
@@ -29,6 +32,7 @@ def with_model_targets(
     spec: DeltaSpec,
     cache_name: str,
     model: nn.Module,
+    processes: Processes = ALONE,
 ) -> TrainingInputs:
     """Replace the adapters' deltas by those of models that were tuned as a whole.
 
@@ -43,6 +47,7 @@ def with_model_targets(
         spec: what is read.
         cache_name: of the adapters' delta cache.
         model: the loaded base.
+        processes: that share the work.
 
     Raises:
         RunError: a training task without a model.
@@ -50,7 +55,16 @@ def with_model_targets(
     """
     _, models = find_teachers(folder)
     place = run.delta_cache("-".join(filter(None, (cache_name, "models"))))
-    compute_cache(model, {}, place, probes, spec, inputs.manifest.base_model, models=models)
+    compute_cache(
+        model,
+        {},
+        place,
+        probes,
+        spec,
+        inputs.manifest.base_model,
+        models=models,
+        processes=processes,
+    )
     cache = DeltaCache.open(
         place, inputs.manifest.base_fingerprint, probes, spec, inputs.manifest.base_model
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
@@ -18,6 +18,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.processes import current_processes
 from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.dataset import TeacherDataset
@@ -72,8 +73,9 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     )
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
+    processes = current_processes()
     if model is None:
-        model, _ = load_base_model(inputs.manifest.base_model)
+        model, _ = load_base_model(inputs.manifest.base_model, device=processes.device)
     if config.target_models is not None:
         probes = named_probes(config.probes)
         inputs = with_model_targets(
@@ -84,6 +86,7 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
             config.chosen_deltas,
             config.delta_cache,
             model,
+            processes,
         )
     trainer = Trainer(config, inputs, model, run)
     # Only now: a run that lacks a part, or settings that fit nothing, leave nothing behind.
@@ -122,8 +125,6 @@ class Trainer:
         self.folder = run.generator(config.name)
         self.accelerator = Accelerator(
             cpu=next(model.parameters()).device.type == "cpu",
-            # The weights-only objective leaves the delta head without gradient.
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
         self.device = self.accelerator.device
         processes = self.accelerator.num_processes
@@ -191,6 +192,8 @@ class Trainer:
             "training": config.settings(),
         }
         generator.fit_scales(inputs.weights, inputs.deltas)
+        # Processes wait for the gradients of all that is trained.
+        generator.delta_head.requires_grad_(self.objective.trains_head)
         return generator
 
     def fit(self) -> Path:
@@ -271,7 +274,9 @@ class Trainer:
             )
         )
         self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss.total)
+        # A step whose terms leave the head out still has gradients for it, of zero.
+        total = loss.total + 0 * output.delta.sum() if self.objective.trains_head else loss.total
+        self.accelerator.backward(total)
         self.accelerator.clip_grad_norm_(self.prepared.parameters(), config.clip_norm)
         self.optimizer.step()
         self.step += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -31,6 +31,7 @@ from llgbm.generators.retriever.predictor import DeltaPredictor
 from llgbm.generators.runs import FINISHED, RunFolder
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
+from llgbm.generators.training.probes import trained_cache, trained_probes
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ class ArmContext:
         self.train = manifest.load(run.checkpoints, self.train_entries)
         self._made: dict[str, LoRAWeights] = {}
         self._embeddings = EmbeddingCache(run.embeddings)
-        self._encoder = next(iter(generators.values())).config.text_encoder
+        self._first = next(iter(generators.values()))
+        self._encoder = self._first.config.text_encoder
         self.outputs = [self._write(name, generator) for name, generator in generators.items()]
         prompts = [
             condition_from_prompts(read_prompts(run.checkpoints / entry.path)[0])
@@ -157,12 +159,16 @@ class ArmContext:
         if not (folder / FINISHED).exists():
             return None
         predictor = DeltaPredictor.load(folder).eval()
-        if predictor.delta_shape != tuple(self.deltas.shape[1:]):
+        if self._trained_on(predictor.metadata) != self._trained_on(self._first.metadata):
             return None
         encoder = PretrainedTextEncoder(predictor.config.text_encoder)
         conditions = [item.condition for item in self.tasks]
         with torch.no_grad():
             return predictor(embed_conditions(conditions, encoder, self._embeddings))
+
+    @staticmethod
+    def _trained_on(metadata: Mapping[str, Any]) -> tuple[Any, ...]:
+        return (*trained_probes(metadata), trained_cache(metadata))
 
     @cached_property
     def rank_one(self) -> LoRAWeights:
