@@ -100,7 +100,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         batch_size=6,
         codes=12,
         seeds=3,
-        examples=32,
+        examples=24,
         equal_seconds=45.0,
         pairs=4,
     ),
