@@ -9,15 +9,19 @@ import pytest
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError
+from llgbm.deltas.probe_names import named_probes
 from llgbm.generators.cli import CONSOLE
-from llgbm.generators.experiments import presets
+from llgbm.generators.experiments import equal_time, presets
 from llgbm.generators.experiments.ablation_results import AblationResults, resampled
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset
 from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
 from llgbm.generators.experiments.variants import ABLATIONS
-from llgbm.generators.losses import DeltaGuided, MultiTask
+from llgbm.generators.losses import DeltaGuided, MultiTask, Ramp
+from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import TeacherOptim
 from llgbm.generators.training.config import TrainConfig
+from llgbm.generators.training.inputs import collect_inputs
+from llgbm.generators.training.train import Trainer
 
 
 @pytest.fixture
@@ -92,10 +96,29 @@ def test_variants_at_equal_time_differ_in_steps_and_share_them_over_seeds(
 ) -> None:
     results = ablate(tmp_path, tiny_run[1], "objective", "weights only", "delta only")
     weights, delta = results.variants.values()
-    assert weights.steps >= 10
-    assert delta.steps >= 10
-    assert weights.steps != delta.steps
-    assert delta.steps_on_probes == delta.steps
+    # Two seeds, and the mean over them is the number of steps of each.
+    assert weights.steps_on_probes == 0
+    assert delta.steps_on_probes == delta.steps >= 10
+
+
+def test_steps_at_equal_time_weigh_those_that_run_the_base(tiny_run, monkeypatch) -> None:
+    run, folder, _ = tiny_run
+    clock = [0.0]
+
+    def step(trainer: Trainer) -> None:
+        clock[0] += 3.0 if trainer.objective.runs_base(trainer.step) else 1.0
+
+    monkeypatch.setattr(Trainer, "train_step", step)
+    monkeypatch.setattr(equal_time.time, "perf_counter", lambda: clock[0])
+    model, _ = load_base_model(str(folder))
+    spec = DeltaSpec((-2, -1), aggregation="per_probe")
+    inputs = collect_inputs(RunFolder(run), named_probes("generic"), spec, 3)
+    # 30 steps of one second and 10 of three.
+    objective = MultiTask(schedule=Ramp(30))
+    config = TrainConfig(run, "x", objective, steps=40, batch_size=2, deltas=spec)
+    assert equal_time.steps_within(config, 30.0, inputs, model, RunFolder(run)) == 20
+    assert equal_time.steps_within(config, 120.0, inputs, model, RunFolder(run)) == 80
+    assert equal_time.steps_within(config, 1.0, inputs, model, RunFolder(run)) == 10
 
 
 def test_separate_initialisations_have_teachers_of_their_own(

@@ -66,6 +66,8 @@ def test_one_command_writes_every_result_and_goes_on(tiny_run, tmp_path, monkeyp
     results = Results.read(tmp_path / "out" / "demo-evaluation.json")
     assert set(results.accuracy) == {"seen", "validation_family", "held_out_family"}
     assert results.split_of_task["marks"] == "held_out_family"
+    asked = {"rank1", "multi_task", "gaussian", "teacher_noise", "predicted_average", "described"}
+    assert asked <= set(results.accuracy["held_out_family"])
     CompositionResults.read(tmp_path / "out" / "demo-composition.json")
     found = json.loads((tmp_path / "out" / "demo-identifiability.json").read_text())
     assert set(found["mean"]) >= {"rank1", "base"}

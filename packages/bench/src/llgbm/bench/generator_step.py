@@ -20,21 +20,44 @@ from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.short_attention import short_attention
 from llgbm.deltas.spec import device_of
-from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Objective
+from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Objective
+from llgbm.generators.losses.recommended import recommended_objective
 
 # Largest relative error of states or gradients, batched against one adapter at a time. In bfloat16
 # either way is 0.08 off a float32 run (SmolLM2, small random adapters): rounding in all layers.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.15, torch.float16: 5e-2}
-# Objective, and the steps of a cycle: one runs the base, the others do not.
-OBJECTIVES: Mapping[str, tuple[Objective, int]] = {
-    "weights_only": (MultiTask(lambda_delta=0.0), 1),
-    "multi_task": (MultiTask(), 1),
-    "delta_only": (DeltaOnly(), 1),
-    "delta_guided_n1": (DeltaGuided(every_n=1), 1),
-    "delta_guided_n5": (DeltaGuided(every_n=5), 5),
-    "delta_guided_n20": (DeltaGuided(every_n=20), 20),
-    "delta_guided_n5_kl": (DeltaGuided(every_n=5, lambda_kl=0.1), 5),
-    "delta_guided_n5_sft": (DeltaGuided(every_n=5, lambda_sft=0.1), 5),
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """Steps of an objective: one runs the base on the probes, the others do not.
+
+    Attributes:
+        objective: what is minimised.
+        steps: of a cycle.
+        grounded: number of a step that runs the base, where one does.
+        plain: number of one that does not, where there are several.
+    """
+
+    objective: Objective
+    steps: int = 1
+    grounded: int = 0
+    plain: int = 1
+
+
+OBJECTIVES: Mapping[str, Cycle] = {
+    "weights_only": Cycle(MultiTask(lambda_delta=0.0)),
+    "updates_only": Cycle(MultiTask(lambda_delta=0.0, weight_loss=DeltaWeightLoss())),
+    "multi_task": Cycle(MultiTask()),
+    "delta_only": Cycle(DeltaOnly()),
+    "delta_only_norm_kl": Cycle(DeltaOnly(norm_penalty=0.01, lambda_kl=0.1)),
+    "delta_guided_n1": Cycle(DeltaGuided(every_n=1)),
+    "delta_guided_n5": Cycle(DeltaGuided(every_n=5), 5),
+    "delta_guided_n20": Cycle(DeltaGuided(every_n=20), 20),
+    "delta_guided_n5_kl": Cycle(DeltaGuided(every_n=5, lambda_kl=0.1), 5),
+    "delta_guided_n5_sft": Cycle(DeltaGuided(every_n=5, lambda_sft=0.1), 5),
+    # The base runs in the last quarter of a training.
+    "recommended": Cycle(recommended_objective(4), 4, grounded=3, plain=0),
 }
 SEED = "delta_only_one_by_one"
 
@@ -107,10 +130,11 @@ def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
     )
     error = check(workload)
     works: dict[str, Callable[[], object]] = {"base_alone": workload.base_alone}
-    for name, (objective, cycle) in OBJECTIVES.items():
-        works[f"{name}:0"] = partial(workload.step, objective, 0, workload.behaviour)
-        if cycle > 1:
-            works[f"{name}:1"] = partial(workload.step, objective, 1, workload.behaviour)
+    for name, cycle in OBJECTIVES.items():
+        step = partial(workload.step, cycle.objective)
+        works[f"{name}:0"] = partial(step, cycle.grounded, workload.behaviour)
+        if cycle.steps > 1:
+            works[f"{name}:1"] = partial(step, cycle.plain, workload.behaviour)
     works[f"{SEED}:0"] = partial(workload.step, DeltaOnly(), 0, workload.hooked)
     works["batched"] = partial(workload.behaviour_alone, workload.behaviour)
     works["one_by_one"] = partial(workload.behaviour_alone, workload.hooked)
@@ -119,9 +143,9 @@ def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
         work()  # what is allocated once, such as the optimiser's state, is not a step's
     peaks = {name: peak_mib(work) for name, work in works.items() if not name.endswith(":1")}
     timed = interleaved(works, config.repeats)
-    cycles = {name: cycle for name, (_, cycle) in OBJECTIVES.items()} | {SEED: 1}
+    cycles = {**OBJECTIVES, SEED: Cycle(DeltaOnly())}
     timings = {"base_alone": timed["base_alone"]} | {
-        name: over_cycle(timed[f"{name}:0"], timed.get(f"{name}:1"), cycle)
+        name: over_cycle(timed[f"{name}:0"], timed.get(f"{name}:1"), cycle.steps)
         for name, cycle in cycles.items()
     }
     rows = rows_of(
@@ -135,8 +159,9 @@ def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:
         if name == "base_alone":
             row["base_share"] = 1.0
             continue
-        objective = DeltaOnly() if name == SEED else OBJECTIVES[name][0]
-        probes, tasks = objective.runs_base(0) / cycles[name], float(objective.runs_tasks(0))
+        cycle = cycles[name]
+        probes = cycle.objective.runs_base(cycle.grounded) / cycle.steps
+        tasks = float(cycle.objective.runs_tasks(cycle.grounded))
         alone = timed["one_by_one" if name == SEED else "batched"].median_ms
         spent = probes * alone + tasks * timed["tasks"].median_ms
         row["base_share"] = min(1.0, spent / row["median_ms"])

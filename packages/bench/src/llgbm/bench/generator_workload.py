@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from llgbm.bench.one_adapter import one_adapter
-from llgbm.deltas.delta import DeltaSpec, compute_base_activation
+from llgbm.deltas.delta import compute_base_activation
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import factors_of
 from llgbm.deltas.packing import TokenTree, pack
 from llgbm.deltas.probes import TokenizedProbes
+from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import LoRASpec, device_of, linear_modules
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import ConditionBatch
@@ -24,7 +25,6 @@ from llgbm.generators.losses.step import ComputesDelta
 from llgbm.generators.teachers.batched import answer_losses
 from llgbm.generators.training.behaviour import Behaviour
 
-SPEC = DeltaSpec(aggregation="per_probe")
 CONDITION_TEXTS, ANSWER_TOKENS = 8, 2
 
 
@@ -34,8 +34,8 @@ class HookedBehaviour:
 
     Attributes:
         behaviour: whose model and probes.
-        base_activation: [p, 1, hidden], of the base attending as transformers runs it: minus that
-            of another attention, rounding would pass for a delta.
+        base_activation: [p, layers, hidden], of the base attending as transformers runs it: minus
+            that of another attention, rounding would pass for a delta.
     """
 
     behaviour: Behaviour
@@ -44,27 +44,30 @@ class HookedBehaviour:
     @classmethod
     def of(cls, behaviour: Behaviour) -> HookedBehaviour:
         """Run the base once, without hooks."""
-        model: Any = behaviour.model
-        ids = behaviour.probes.input_ids.to(device_of(model))
         with torch.no_grad():
-            states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-        return cls(behaviour, states[:, -1:].float())
+            return cls(behaviour, last_tokens(behaviour))
 
     def __call__(self, weights: LoRAWeights) -> Tensor:
-        """Deltas [n, p, 1, hidden] float32, differentiable."""
-        model: Any = self.behaviour.model
-        linears = linear_modules(model, weights.spec)
-        ids = self.behaviour.probes.input_ids.to(device_of(model))
+        """Deltas [n, p, layers, hidden] float32, differentiable."""
+        linears = linear_modules(self.behaviour.model, weights.spec)
         deltas = []
         for i in range(weights.n):
             with one_adapter(linears, weights, i):
-                states = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-            deltas.append(states[:, -1:].float() - self.base_activation)
+                deltas.append(last_tokens(self.behaviour) - self.base_activation)
         return torch.stack(deltas)
 
     def log_probabilities(self, deltas: Tensor) -> Tensor:
         """See Behaviour."""
         return self.behaviour.log_probabilities(deltas)
+
+
+def last_tokens(behaviour: Behaviour) -> Tensor:
+    """States of the last token of each probe as the model now is, [p, layers, hidden] float32."""
+    model: Any = behaviour.model
+    ids = behaviour.probes.input_ids.to(device_of(model))
+    output = model.get_decoder()(input_ids=ids, use_cache=False, output_hidden_states=True)
+    layers = [output.hidden_states[layer][:, -1] for layer in behaviour.spec.layers]
+    return torch.stack(layers, dim=1).float()
 
 
 class GeneratorWorkload:
@@ -96,8 +99,9 @@ class GeneratorWorkload:
         vocabulary = model.config.get_text_config().vocab_size
         ids = torch.randint(5, vocabulary, (p, t), generator=random)
         probes = TokenizedProbes(ids, torch.full((p,), t), "bench")
-        base = compute_base_activation(model, probes, SPEC)
-        self.behaviour = Behaviour(model, probes, SPEC, base)
+        deltas = recommended_deltas(model)
+        base = compute_base_activation(model, probes, deltas)
+        self.behaviour = Behaviour(model, probes, deltas, base)
         self.hooked = HookedBehaviour.of(self.behaviour)
         self.teachers = teachers.to(device)
         with torch.no_grad():

@@ -45,7 +45,8 @@ def projection_matrix(width: int, dimension: int, seed: int = 0, first: int = 0)
 def project(deltas: Tensor, dimension: int, seed: int = 0) -> Tensor:
     """Project deltas to `dimension` numbers.
 
-    The inner product of two unit vectors is kept with a standard deviation of at most
+    Layers keep their sizes; `by_layer.directions` first where they should weigh alike. The inner
+    product of two unit vectors is kept with a standard deviation of at most
     sqrt(2 / dimension) over seeds.
 
     Args:

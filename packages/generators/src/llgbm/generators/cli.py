@@ -16,7 +16,7 @@ CONSOLE = Console(
             f"{_HERE}.demo", "DemoConfig", "demo", "all steps on the packaged model and tasks"
         ),
         "teach": Subcommand(
-            f"{_HERE}.teachers.teach", "TeachConfig", "teach", "train teacher adapters"
+            f"{_HERE}.teachers.teach", "TeachConfig", "teach_command", "train teacher adapters"
         ),
         "train": Subcommand(
             f"{_HERE}.training.train", "TrainConfig", "train", "train a generator on teachers"

@@ -21,6 +21,8 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.probe_readings import ProbeReader, Readings
 from llgbm.generators.evaluation.rank_one import match_mean_delta
 from llgbm.generators.generator import GeneratorOutput
+from llgbm.generators.losses.computed import ComputedDelta
+from llgbm.generators.losses.probe_kl import ProbeKL
 from llgbm.generators.losses.recommended import recommended_objective
 from llgbm.generators.losses.step import Step
 from llgbm.generators.training.behaviour import Behaviour
@@ -163,7 +165,7 @@ def _kl(reader: ProbeReader, teachers: Readings, found: Readings) -> Tensor:
 def _default_losses(behaviour: Behaviour, weights: LoRAWeights, targets: Tensor) -> Tensor:
     """What the recommended objective says of the behaviour of n adapters, [n]."""
     objective = recommended_objective(1)
-    terms = [item for item in objective.terms() if item.term.name in ("computed", "kl")]
+    terms = [item for item in objective.terms() if isinstance(item.term, ComputedDelta | ProbeKL)]
     losses = []
     for place in range(weights.n):
         one, target = weights.select([place]), targets[place : place + 1]

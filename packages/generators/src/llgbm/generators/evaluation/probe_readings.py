@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from llgbm.deltas.probes import ProbeSet
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.training.behaviour import Behaviour
+from llgbm.generators.training.next_tokens import next_token_logits
 
 # Token positions that go through the head at once: bounds the logits in float32.
 POSITIONS_PER_HEAD = 512
@@ -82,7 +82,6 @@ class ProbeReader:
         Returns:
             [n, m] float32.
         """
-        head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
         n, t = others.shape[:2]
         sums = torch.zeros(n, len(teachers), device=others.device)
         step = max(1, POSITIONS_PER_HEAD // max(n, len(teachers)))
@@ -90,8 +89,7 @@ class ProbeReader:
             part = slice(start, start + step)
             log_q, log_p = (
                 # Two axes: a product with a slice of three copies the head's weight for each row.
-                head(rows[:, part].flatten(0, 1))
-                .float()
+                next_token_logits(self.model, rows[:, part].flatten(0, 1))
                 .log_softmax(-1)
                 .unflatten(0, (len(rows), -1))
                 for rows in (others, teachers)

@@ -1,4 +1,4 @@
-"""Sizes of experiments: a look, an hour on two cores, half an hour on a data-centre GPU."""
+"""Sizes of experiments: a look, an hour on two cores, 25 minutes on a data-centre GPU."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         batch_size=6,
         codes=12,
         seeds=3,
-        examples=24,
+        examples=20,
         equal_seconds=45.0,
         pairs=4,
     ),

@@ -37,6 +37,8 @@ EVALUATED = "recommended"
 # What a reader asks for beside the arms that are always scored. TIES and DARE of the nearest
 # teachers are left to `llgbm evaluate --arms all`: each merge decomposes full updates.
 ARMS = ("default", "multi_task", "gaussian", "teacher_noise", "rank1")
+# Queries of each task that are answered freely.
+PARSED = 4
 # Teachers whose adversary is built.
 ADVERSARIES = 8
 
@@ -152,9 +154,10 @@ def _evaluate(
     """Train the retriever, which is an arm, and score all arms on test families."""
     examples = PRESETS[config.preset].examples
     train_retriever(TrainRetrieverConfig(root, seed=config.seed))
-    evaluate(
-        EvaluateConfig(root, names, ARMS, examples=examples, seed=config.seed), model, tokenizer
+    scored = EvaluateConfig(
+        root, names, ARMS, examples=examples, parse_examples=PARSED, seed=config.seed
     )
+    evaluate(scored, model, tokenizer)
 
 
 def _progress(path: Path, config: MainConfig) -> dict[str, Any]:

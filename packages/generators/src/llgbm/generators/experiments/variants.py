@@ -103,6 +103,7 @@ _ALL = {
             "generic-10": _probes("generic-10"),
             "generic-20": _probes("generic-20"),
             "math": _probes("math"),
+            "code": _probes("code"),
             "generic+math": _probes("generic+math"),
         },
     ),

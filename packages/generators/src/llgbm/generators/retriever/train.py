@@ -6,8 +6,10 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from tqdm import tqdm
 
 from llgbm.deltas.atomic import write_json
@@ -56,7 +58,7 @@ class TrainRetrieverConfig:
     conditions: ConditionShares = field(default_factory=ConditionShares)
     condition_texts: tuple[int, int] = (1, 8)
     probes: str = "generic"
-    deltas: DeltaSpec | None = None
+    deltas: Annotated[DeltaSpec | None, tyro.conf.Suppress] = None
     delta_cache: str = ""
     encoder: str = "minilm-l6"
     validate_every: int = 50

@@ -179,6 +179,13 @@ def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = 
     return manifest
 
 
+def teach_command(config: TeachConfig) -> None:
+    """Train teachers and name the command that comes next."""
+    manifest = teach(config)
+    folder = RunFolder(config.run).checkpoints
+    print(f"{folder}: {len(manifest.adapters)} teachers; next: llgbm-deltas compute {folder}")
+
+
 def _open_manifest(folder: RunFolder, config: TeachConfig, base: str) -> Manifest:
     """Read the index of a run that goes on, or begin one."""
     if not folder.manifest.exists():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.training.next_tokens import require_next_tokens
+from llgbm.generators.training.next_tokens import next_token_logits, require_next_tokens
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,4 @@ class Behaviour:
         require_next_tokens(spec)
         layer = spec.layers.index(-1)
         states = self.base_activation.to(deltas.device)[:, layer] + deltas[:, :, layer]
-        head: Any = self.model.get_output_embeddings()  # type: ignore[operator]
-        logits = head(states.to(next(head.parameters()).dtype))
-        return torch.log_softmax(logits.float(), dim=-1)
+        return torch.log_softmax(next_token_logits(self.model, states), dim=-1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError, check_name, require_at_least
@@ -57,7 +59,8 @@ class TrainConfig:
         clip_norm: largest gradient norm.
         condition_noise: standard deviation added to text embeddings in training, as a share of
             their RMS.
-        probes: `generic`, a domain (`math`, `code`, `commonsense`) or a text file.
+        probes: those of the delta cache: `generic`, `generic-10`, `generic-20`, `math`, `code`,
+            `commonsense`, a text file, or several joined by +.
         deltas: what is read off the hidden states, as in the delta cache; read off it where None.
         delta_cache: name of the delta cache of the run; the main one where empty.
         target_models: folder of fully fine-tuned models, each in a folder named after its task;
@@ -87,7 +90,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     condition_noise: float = 0.1
     probes: str = "generic"
-    deltas: DeltaSpec | None = None
+    deltas: Annotated[DeltaSpec | None, tyro.conf.Suppress] = None
     delta_cache: str = ""
     target_models: Path | None = None
     encoder: str = "minilm-l6"

@@ -55,8 +55,9 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
         model: the loaded base; loaded here where None.
 
     Raises:
-        RunError: parts of the run are missing, or the folder holds other settings.
-        CacheError: the delta cache is missing, another one, or incomplete.
+        RunError: parts of the run, such as its delta cache, are missing, or the folder holds
+            other settings.
+        CacheError: another delta cache, or an incomplete one.
     """
     run = RunFolder(config.run)
     folder = run.generator(config.name)
