@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import nn
@@ -12,10 +12,12 @@ from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import recommended_deltas
+from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.teach import TeachConfig, teach
+from llgbm.generators.training.config import TrainConfig
 
 
 def prepare_teachers(
@@ -56,6 +58,35 @@ def prepare_teachers(
         seed=seed,
     )
     return teach(config, model, tokenizer)
+
+
+def preset_training(
+    preset: ExperimentPreset, run: RunFolder, name: str, model: nn.Module, seed: int
+) -> TrainConfig:
+    """Settings of a training at the sizes of a preset, on the recommended deltas.
+
+    Args:
+        preset: sizes.
+        run: folder of the run.
+        name: of the generator.
+        model: the loaded base.
+        seed: of initialisation and data.
+    """
+    return TrainConfig(
+        run.root,
+        name,
+        decoder=FullWidthConfig(codes=preset.codes),
+        steps=preset.steps,
+        batch_size=preset.batch_size,
+        deltas=recommended_deltas(model),
+        seed=seed,
+    )
+
+
+def validated_five_times(training: TrainConfig) -> TrainConfig:
+    """The same training, validated and saved after every fifth of it."""
+    every = max(1, training.steps // 5)
+    return replace(training, validate_every=every, save_every=every)
 
 
 def cache_name(probes: str, spec: DeltaSpec, model: nn.Module) -> str:

@@ -14,9 +14,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
-from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
-from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.evaluation.environment import device_name, environment
 from llgbm.generators.experiments.ablation_results import (
     METRICS,
@@ -28,7 +26,12 @@ from llgbm.generators.experiments.ablation_results import (
 from llgbm.generators.experiments.ablation_table import ablation_table
 from llgbm.generators.experiments.equal_time import steps_within
 from llgbm.generators.experiments.measure import Measured, measure
-from llgbm.generators.experiments.prepare import prepare_deltas, prepare_teachers
+from llgbm.generators.experiments.prepare import (
+    prepare_deltas,
+    prepare_teachers,
+    preset_training,
+    validated_five_times,
+)
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
 from llgbm.generators.experiments.variants import ABLATIONS, Ablation
 from llgbm.generators.runs import FINISHED, RunFolder
@@ -152,23 +155,14 @@ def _train(
     ablation, names = config.ablation, []
     for seed in range(config.seed, config.seed + preset.seeds):
         name = generator_name(config.name, variant, seed)
-        base = TrainConfig(
-            run.root,
-            name,
-            decoder=FullWidthConfig(codes=preset.codes),
-            steps=preset.steps,
-            batch_size=preset.batch_size,
-            deltas=recommended_deltas(model),
-            seed=seed,
-        )
+        base = preset_training(preset, run, name, model, seed)
         change = ablation.variants[variant]
         changed = change(base)
         cache = prepare_deltas(run, manifest, model, changed.probes, changed.chosen_deltas)
         if ablation.equal_time:
             steps = _steps_at_equal_time(config, preset, run, variant, changed, cache, model)
             changed = change(replace(base, steps=steps))
-        every = max(1, changed.steps // 5)
-        train(replace(changed, delta_cache=cache, validate_every=every, save_every=every), model)
+        train(validated_five_times(replace(changed, delta_cache=cache)), model)
         names.append(name)
     return names
 

@@ -10,16 +10,19 @@ from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.recommended import recommended_deltas
-from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.experiments.composition import compose
 from llgbm.generators.experiments.composition_results import CompositionResults, composition_table
-from llgbm.generators.experiments.prepare import prepare_deltas, prepare_teachers
+from llgbm.generators.experiments.prepare import (
+    prepare_deltas,
+    prepare_teachers,
+    preset_training,
+    validated_five_times,
+)
 from llgbm.generators.experiments.presets import PRESETS, PresetName
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.retriever.predictor import DeltaPredictor
 from llgbm.generators.retriever.train import TrainRetrieverConfig, train_retriever
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.train import train
 
 NAME = "composition"
@@ -69,18 +72,8 @@ def run_composition(
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
     prepare_deltas(run, manifest, model, "generic", recommended_deltas(model))
     if not config.generator:
-        every = max(1, preset.steps // 5)
-        training = TrainConfig(
-            run.root,
-            NAME,
-            decoder=FullWidthConfig(codes=preset.codes),
-            steps=preset.steps,
-            batch_size=preset.batch_size,
-            validate_every=every,
-            save_every=every,
-            seed=config.seed,
-        )
-        train(training, model)
+        training = preset_training(preset, run, NAME, model, config.seed)
+        train(validated_five_times(training), model)
     train_retriever(TrainRetrieverConfig(run.root, seed=config.seed))
     scale = (
         f"{config.base_model}, preset {config.preset}: pairs of {len(preset.tasks)} seen tasks, "

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.probe_names import named_probes
+from llgbm.generators.training.config import ConditionShares
 
 
 def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
@@ -44,5 +45,4 @@ def check_held_out(held_out: str, trained: str) -> None:
 def validated_by(metadata: Mapping[str, Any]) -> Literal["prompts", "prompts_with_answers"]:
     """Return the kind of condition that a generator was validated with."""
     shares = metadata.get("training", {}).get("conditions", {})
-    only_answers = shares.get("prompts_with_answers", 0) > 0 and not shares.get("prompts", 1)
-    return "prompts_with_answers" if only_answers else "prompts"
+    return ConditionShares(**shares).validated_by
