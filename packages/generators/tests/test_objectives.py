@@ -252,6 +252,9 @@ def test_the_base_does_not_run_before_the_schedule() -> None:
 def test_the_recommended_objective_computes_deltas_in_the_last_quarter() -> None:
     objective = recommended_objective(100)
     needed = [objective.runs_base(step) for step in range(100)]
-    assert needed == [False] * 75 + [True] * 25
-    for steps in (1, 2, 3, 7):
+    assert needed[:76] == [False] * 76
+    assert needed[76:] == [True, False, False, False] * 6
+    short = recommended_objective(40)
+    assert [short.runs_base(step) for step in range(40)] == [False] * 30 + [True] * 10
+    for steps in (1, 2, 3, 7, 60, 64, 101):
         recommended_objective(steps).check(steps)

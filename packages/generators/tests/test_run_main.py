@@ -64,6 +64,10 @@ def test_one_command_writes_every_result_and_goes_on(tiny_run, tmp_path, monkeyp
     assert objectives.reference == "weights only"
     assert objectives.variants["recommended"].seeds == 2
     results = Results.read(tmp_path / "out" / "demo-evaluation.json")
+    assert results.metrics["seen.recommended-s1.accuracy"] is not None
+    # Those that are evaluated have a preset's steps; those that are compared, as many as fit.
+    finished = json.loads((tmp_path / "run/generators/recommended-s1/finished.json").read_text())
+    assert finished["steps"] == tiny.steps
     assert set(results.accuracy) == {"seen", "validation_family", "held_out_family"}
     assert results.split_of_task["marks"] == "held_out_family"
     asked = {"rank1", "multi_task", "gaussian", "teacher_noise", "predicted_average", "described"}

@@ -56,8 +56,8 @@ OBJECTIVES: Mapping[str, Cycle] = {
     "delta_guided_n20": Cycle(DeltaGuided(every_n=20), 20),
     "delta_guided_n5_kl": Cycle(DeltaGuided(every_n=5, lambda_kl=0.1), 5),
     "delta_guided_n5_sft": Cycle(DeltaGuided(every_n=5, lambda_sft=0.1), 5),
-    # The base runs in the last quarter of a training.
-    "recommended": Cycle(recommended_objective(4), 4, grounded=3, plain=0),
+    # The base runs on every fourth step of a training's last quarter.
+    "recommended": Cycle(recommended_objective(64), 16, grounded=60, plain=0),
 }
 SEED = "delta_only_one_by_one"
 

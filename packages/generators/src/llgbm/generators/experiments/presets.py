@@ -24,7 +24,7 @@ class ExperimentPreset:
         steps: of a generator.
         batch_size: adapters of a generator step.
         codes: of the full-width decoder.
-        seeds: generators of each variant.
+        seeds: generators of each variant, and generators that are evaluated.
         examples: examples scored of each task.
         equal_seconds: of training steps, where variants are compared at equal time.
         pairs: of tasks, where mixtures are asked about.
@@ -96,12 +96,12 @@ PRESETS: dict[str, ExperimentPreset] = {
         held_out=_HELD_OUT,
         teachers_per_task=4,
         teacher=TeacherOptim(steps=24, examples_per_step=8, max_tokens=128),
-        steps=200,
+        steps=300,
         batch_size=6,
         codes=12,
         seeds=3,
         examples=20,
-        equal_seconds=45.0,
+        equal_seconds=30.0,
         pairs=4,
     ),
     "gpu": ExperimentPreset(

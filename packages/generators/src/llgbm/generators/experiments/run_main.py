@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,26 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
-from llgbm.generators.experiments.prepare import prepare_teachers
-from llgbm.generators.experiments.presets import PRESETS, PresetName
-from llgbm.generators.experiments.run_ablations import (
-    AblationConfig,
-    generator_name,
-    run_ablations,
+from llgbm.generators.experiments.prepare import (
+    prepare_deltas,
+    prepare_teachers,
+    preset_training,
+    validated_five_times,
 )
+from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
+from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
 from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
 from llgbm.generators.identify import IdentifiabilityConfig, identifiability
 from llgbm.generators.retriever.train import TrainRetrieverConfig, train_retriever
-from llgbm.generators.runs import RunFolder
+from llgbm.generators.runs import FINISHED, RunFolder
+from llgbm.generators.teachers.manifest import Manifest
+from llgbm.generators.training.train import train
 
-# The variant of the ablation `main` whose generators are evaluated on test families.
-EVALUATED = "recommended"
 # What a reader asks for beside the arms that are always scored. TIES and DARE of the nearest
 # teachers are left to `llgbm evaluate --arms all`: each merge decomposes full updates.
 ARMS = ("default", "multi_task", "gaussian", "teacher_noise", "rank1")
+# Parts that end in a result file.
+RESULTS = ("objectives", "evaluation", "composition", "identifiability")
 # Queries of each task that are answered freely.
 PARSED = 4
 # Teachers whose adversary is built.
@@ -77,10 +80,11 @@ def run_main(
     run = RunFolder(root)
     if model is None:
         model, tokenizer = load_base_model(config.base_model)
-    names = tuple(
-        generator_name("main", EVALUATED, seed)
-        for seed in range(config.seed, config.seed + preset.seeds)
-    )
+    # Trained to the end; those that are compared at equal time stop on the way.
+    seeds = {
+        f"recommended-s{seed}": seed for seed in range(config.seed, config.seed + preset.seeds)
+    }
+    names = tuple(seeds)
     shared = (config.preset, root, None)
     parts: dict[str, tuple[Path, Callable[[], object]]] = {
         "teachers": (
@@ -94,6 +98,10 @@ def run_main(
                 model,
                 tokenizer,
             ),
+        ),
+        "generators": (
+            run.generator(names[-1]) / FINISHED,
+            lambda: _train(preset, run, seeds, model),
         ),
         "evaluation": (
             run.results,
@@ -134,7 +142,7 @@ def run_main(
             write_json(clock, progress)
     seconds = progress["seconds"]
     print("\nseconds: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
-    files = {name: path for name, (path, _) in parts.items() if name != "teachers"}
+    files = {name: parts[name][0] for name in RESULTS}
     files["seconds"] = clock
     if config.out is None:
         return list(files.values())
@@ -146,6 +154,17 @@ def run_main(
         copied.append(target)
         print(target)
     return copied
+
+
+def _train(
+    preset: ExperimentPreset, run: RunFolder, seeds: dict[str, int], model: nn.Module
+) -> None:
+    """Train the generators that are evaluated, on the recommended objective."""
+    manifest = Manifest.read(run.manifest)
+    for name, seed in seeds.items():
+        training = preset_training(preset, run, name, model, seed)
+        cache = prepare_deltas(run, manifest, model, training.probes, training.chosen_deltas)
+        train(validated_five_times(replace(training, delta_cache=cache)), model)
 
 
 def _evaluate(

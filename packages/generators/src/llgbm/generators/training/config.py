@@ -66,7 +66,8 @@ class TrainConfig:
         target_models: folder of fully fine-tuned models, each in a folder named after its task;
             their deltas are the targets in place of the adapters' (mode B).
         encoder: frozen text encoder.
-        validate_every: steps between validations; the best by delta cosine is kept.
+        validate_every: steps between validations; the best by delta cosine is kept, half of it
+            that of validation families where there are some.
         save_every: steps between states that a resumed run goes on from.
         sft_examples: examples of each item in a step, where the objective has a task loss.
         checkpoint: run the base's layers again in the backward of a computed delta: a fraction of

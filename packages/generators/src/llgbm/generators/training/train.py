@@ -291,7 +291,7 @@ class Trainer:
         records = self.validation.measure(self.generator, self.behaviour, self.step)
         for record in records.values():
             log.write(record)
-        cosine = float(self.validation.deciding(records)["delta_cosine"])
+        cosine = self.validation.deciding(records)
         if self.step > 0 and cosine > self.best:
             self.best = cosine
             self.generator.save(self.folder)
