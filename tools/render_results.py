@@ -8,38 +8,13 @@ from typing import Any
 
 from render_experiments import RENDERERS
 
+from llgbm.generators.evaluation.arms.registry import ARM_WORDS
+from llgbm.generators.evaluation.identifiability import WORDS
+
 ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "packages" / "bench" / "results"
 # Labels of result files that a GPU wrote.
 GPUS = ("h100", "h200", "b200", "a100")
-ARMS = {
-    "base": "base model",
-    "described": "base, description in context",
-    "multi_task": "one LoRA for all tasks",
-    "random": "random LoRA, norms matched",
-    "mean_adapter": "mean of the teachers",
-    "gaussian": "drawn from the teachers' Gaussian",
-    "teacher_noise": "teacher + noise",
-    "nearest_text": "nearest teacher by text",
-    "nearest_delta": "nearest teacher by delta",
-    "retrieved_average": "nearest by delta, averaged",
-    "retrieved_ties": "nearest by delta, TIES",
-    "retrieved_dare": "nearest by delta, DARE",
-    "rank1": "rank-1 delta matcher (adversary)",
-    "generated": "generated from prompts",
-    "generated_description": "generated from a sentence",
-    "generated_shuffled": "generated, wrong condition",
-    "teacher": "teacher (oracle)",
-}
-MEASURED = {
-    "mean_cosine": "delta cosine, mean of the five generic probes, last layer",
-    "layers_cosine": "delta cosine, each generic probe, several layers",
-    "held_out_cosine": "delta cosine, each held-out probe, last layer",
-    "held_out_layers_cosine": "delta cosine, each held-out probe, several layers",
-    "kl": "KL from the teacher, held-out probes, nats",
-    "loss": "the recommended objective's behavioural terms, over the base's",
-    "held_out_loss": "the same on held-out probes",
-}
 
 
 def main_job(name: str, results: dict[str, Any]) -> list[str]:
@@ -49,7 +24,7 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     lines += ["| accuracy | " + " | ".join(splits) + " |", "|---|" + "---|" * len(splits)]
     for arm in _arms(results["accuracy"]):
         cells = [_span(results["accuracy"][split].get(arm), 2) for split in splits]
-        lines.append(f"| {ARMS[arm]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {ARM_WORDS[arm]} | " + " | ".join(cells) + " |")
     drawn = "examples within tasks"
     drawn += " and seeds" if "generator seeds" in results["scale"] else ""
     lines += ["", f"Brackets are 95% bootstrap intervals over {drawn}.", ""]
@@ -59,7 +34,8 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     for key, cosines in results["delta_cosine"].items():
         for generator, value in cosines.items():
             lines.append(f"| delta cosine, {key}, {generator} | {value:.4f} |")
-    lines += ["", *_blocks(name, results)]
+    lines += ["", "Rows of delta cosines are on the conditions that best steps were chosen by.", ""]
+    lines += _blocks(name, results)
     lines += _note(ROOT / "docs" / "results" / f"{name}.note.md")
     seconds = ", ".join(f"{k} {v:.0f} s" for k, v in results["seconds"].items())
     return [*lines, f"Wall clock: {seconds}.", ""]
@@ -91,7 +67,7 @@ def _blocks(name: str, results: dict[str, Any]) -> list[str]:
                     cells.append(_span(values, 3))
                 else:
                     cells += [_span((values or {}).get(column), 3) for column in columns]
-            lines.append(f"| {ARMS[arm]} | " + " | ".join(cells) + " |")
+            lines.append(f"| {ARM_WORDS[arm]} | " + " | ".join(cells) + " |")
         lines.append("")
     if results.get("clusters"):
         lines += ["| silhouette of the teachers | by task | by family |", "|---|---|---|"]
@@ -123,7 +99,7 @@ def identifiability(name: str, results: dict[str, Any]) -> list[str]:
     rivals = list(results["mean"])
     lines = [f"## {name}", "", f"{results['scale']}. {_where(results)}", ""]
     lines += ["| mean over teachers | " + " | ".join(rivals) + " |", "|---|" + "---|" * len(rivals)]
-    for key, words in MEASURED.items():
+    for key, words in WORDS.items():
         cells = [f"{results['mean'][rival][key]:.4f}" for rival in rivals]
         lines.append(f"| {words} | " + " | ".join(cells) + " |")
     return [*lines, "", *_note(ROOT / "docs" / "results" / f"{name}.note.md")]
@@ -131,7 +107,7 @@ def identifiability(name: str, results: dict[str, Any]) -> list[str]:
 
 def _arms(by_split: dict[str, Any]) -> list[str]:
     """Arms that some split has, in table order."""
-    return [arm for arm in ARMS if any(arm in arms for arms in by_split.values())]
+    return [arm for arm in ARM_WORDS if any(arm in arms for arms in by_split.values())]
 
 
 def _span(found: Any, digits: int) -> str:

@@ -179,6 +179,8 @@ def test_ranks_and_coefficients_that_do_not_fit_are_refused(make_folders, tmp_pa
         merge_folders(paths, tmp_path / "out", r=17)
     with pytest.raises(AdapterError, match="coefficients: expected 2, got 1"):
         merge_folders(paths, tmp_path / "out", coefficients=[1.0])
+    with pytest.raises(AdapterError, match="coefficients: expected finite numbers, got .nan, 1.0"):
+        merge_folders(paths, tmp_path / "out", coefficients=[float("nan"), 1.0])
     with pytest.raises(AdapterError, match="expected at least one"):
         merge_folders([], tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -76,12 +76,12 @@ def test_a_probe_longer_than_the_context_is_refused(make_tiny_model, make_weight
     model = make_tiny_model()
     model.config.max_position_embeddings = 8
     probes = ProbeSet(("short", "much too long"))
-    words = "probes: 1: expected at most 8 tokens, the context of the model, got 13"
+    words = "probes custom: 1: expected at most 8 tokens, the context of the model, got 13"
     with pytest.raises(SettingError, match=words):
         compute_base_activation(model, probes)
     with pytest.raises(SettingError, match=words):
         compute_delta(model, make_weights(model), probes)
-    with pytest.raises(SettingError, match="probes: 0: expected at most 8 tokens"):
+    with pytest.raises(SettingError, match="probes custom: 0: expected at most 8 tokens"):
         ids = TokenizedProbes(torch.zeros(1, 9, dtype=torch.long), torch.tensor([9]), "x")
         compute_base_activation(model, ids)
 
@@ -89,5 +89,6 @@ def test_a_probe_longer_than_the_context_is_refused(make_tiny_model, make_weight
 def test_a_probe_cut_to_max_tokens_fits(make_tiny_model) -> None:
     model = make_tiny_model()
     model.config.max_position_embeddings = 8
-    cut = compute_base_activation(model, ProbeSet(("much too long",), max_tokens=8))
+    with pytest.warns(UserWarning, match="probes long: 1 of 1 cut to 8 tokens, .* at 0 from 13"):
+        cut = compute_base_activation(model, ProbeSet(("much too long",), 8, "long"))
     torch.testing.assert_close(cut, compute_base_activation(model, ProbeSet(("much too",))))

@@ -114,7 +114,7 @@ def test_generators_that_write_other_adapters_are_not_averaged(
     assert CONSOLE.run([*command, "--generators", "generator", "wide"]) == 2
     assert "wide: probes and deltas: expected those of generator" in capsys.readouterr().err
     for more, words in (
-        (["--generators", "wide", "wide"], "generators: expected each once"),
+        (["--generators", "wide", "wide"], "generators and beside: expected each once"),
         (["--arms", "nearest"], "arms: expected all, default or some of"),
         (["--arm-settings.neighbours", "0"], "neighbours: expected at least 1, got 0"),
     ):
@@ -128,6 +128,7 @@ def test_identifiability_is_written_beside_the_results(run_copy, capsys) -> None
     content = json.loads((run_copy / "evaluation" / "identifiability.json").read_text())
     assert content["mean"]["rank1"]["mean_cosine"] > 0.95
     assert content["mean"]["rank1"]["loss"] > 0.5
+    assert content["mean"]["rank1_fitted"]["loss"] < content["mean"]["rank1"]["loss"]
     assert content["mean"]["teacher"]["loss"] == pytest.approx(0, abs=1e-3)
     assert list(content["teachers"]) == ["caps_000", "digits_000", "marks_000"]
     assert {"commit", "versions", "device", "seed"} <= set(content["environment"])

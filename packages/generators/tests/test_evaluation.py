@@ -107,6 +107,10 @@ def test_wrong_conditions_come_from_other_families() -> None:
         assert all(families[task] != families[other] for task, other in wrong.items())
         assert wrong == mismatched(families, list(families), seed)
     assert set(mismatched({"x": "1", "y": "1", "z": "2"}, ["x", "y", "z"], 0)) == {"x", "y", "z"}
+    subjects = {"a": "mmlu_a", "b": "mmlu_b", "c": "mmlu_c", "d": "boolq"}
+    wrong = mismatched(subjects, list(subjects), 0)
+    assert {wrong[task] for task in "abc"} == {"d"}
+    assert wrong["d"] in "abc"
     with pytest.raises(ValueError, match="two families"):
         mismatched({"a1": "a", "a2": "a"}, ["a1", "a2"], 0)
 

@@ -73,6 +73,10 @@ def test_held_out_probes_layers_and_kl_expose_the_adversary(
         assert rank1.loss > 0.5
         assert rank1.held_out_loss > 0.75
         assert teacher.mean_cosine == pytest.approx(1, abs=1e-5)
+        # One that is fitted to the objective itself gets lower there, and is no teacher elsewhere.
+        fitted = verdict["rank1_fitted"]
+        assert fitted.loss < rank1.loss
+        assert fitted.held_out_loss > max(0.5, fitted.loss)
     table = identifiability_table(averaged(verdicts))
     assert "rank1" in table.splitlines()[0]
     assert len(table.splitlines()) == 8

@@ -16,6 +16,7 @@ from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.task import Example, Task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
+from llgbm.generators.teachers import teach as teach_module
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 from llgbm.generators.teachers.shards import make_shards
@@ -199,6 +200,29 @@ def test_an_interrupted_teach_goes_on_to_the_same_adapters(
     )
     assert [e.fingerprint for e in first.adapters] == [e.fingerprint for e in second.adapters]
     assert [e.losses for e in first.adapters] == [e.losses for e in second.adapters]
+
+
+def test_a_teach_goes_on_where_other_teachers_fit_into_a_forward(
+    tiny_run, tmp_path, monkeypatch, teach_command
+) -> None:
+    _, model, files = tiny_run
+    arguments = teach_command(tmp_path / "run", model, files)
+    save, written = teach_module._save, []
+
+    def interrupted(*given):
+        if written:
+            raise KeyboardInterrupt
+        written.append(1)
+        return save(*given)
+
+    monkeypatch.setitem(teach_module.TOKENS_AT_ONCE, "cpu", 1)
+    monkeypatch.setattr(teach_module, "_save", interrupted)
+    assert CONSOLE.run([*arguments, "--teachers-at-once", "0"]) == 130
+    monkeypatch.undo()
+    assert CONSOLE.run([*arguments, "--teachers-at-once", "0"]) == 0
+    found = Manifest.read(tmp_path / "run" / "checkpoints" / "manifest.json")
+    assert len({e.id for e in found.adapters}) == len(found.adapters) == 6
+    assert list(dict.fromkeys(e.task for e in found.adapters)) == ["caps", "digits", "marks"]
 
 
 def test_other_settings_for_the_same_folder_are_refused(tiny_run, capsys, teach_command) -> None:

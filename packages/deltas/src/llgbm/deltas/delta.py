@@ -78,8 +78,8 @@ def tokenized(model: nn.Module, probes: ProbeSet | TokenizedProbes) -> Tokenized
     if most is not None and probes.input_ids.shape[1] > most:
         index = int(probes.lengths.argmax())
         raise SettingError(
-            f"probes: {index}: expected at most {most} tokens, the context of the model, got "
-            f"{int(probes.lengths[index])}"
+            f"probes {probes.name}: {index}: expected at most {most} tokens, the context of the "
+            f"model, got {int(probes.lengths[index])}"
         )
     return probes
 

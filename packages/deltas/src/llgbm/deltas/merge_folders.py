@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,6 +53,8 @@ def merge_folders(
         raise AdapterError("merge: expected at least one adapter, got none")
     if coefficients is not None and len(coefficients) != len(folders):
         raise AdapterError(f"coefficients: expected {len(folders)}, got {len(coefficients)}")
+    if coefficients is not None and not all(map(math.isfinite, coefficients)):
+        raise AdapterError(f"coefficients: expected finite numbers, got {list(coefficients)}")
     infos = [read_adapter_info(path) for path in folders]
     check_one_base(folders, infos)
     together = at_common_rank([load_adapter(path) for path in folders], folders)

@@ -76,16 +76,31 @@ def _average(A: Tensor, B: Tensor, shares: Tensor, rank: int) -> tuple[Tensor, T
     """Best rank-`rank` factors of Σ c_i B_i A_i, from A [n, r, in] and B [n, out, r]."""
     wide = A.flatten(0, 1)  # [n r, in]
     tall = (B * shares[:, None, None]).permute(1, 0, 2).flatten(1)  # [out, n r]
+    if len(wide) > min(tall.shape[0], wide.shape[1]):
+        return _truncated(tall @ wide, rank)  # the core would be larger than the update
     q_out, r_out = torch.linalg.qr(tall)
     q_in, r_in = torch.linalg.qr(wide.mT)
-    u, s, vh = torch.linalg.svd(r_out @ r_in.mT)
+    u, s, vh = torch.linalg.svd(r_out @ r_in.mT, full_matrices=False)
     return _balanced(q_out @ u, s, vh @ q_in.mT, rank)
 
 
 def _truncated(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Best rank-`rank` factors of a full update [out, in]."""
-    u, s, vh = torch.linalg.svd(update, full_matrices=False)
-    return _balanced(u, s, vh, rank)
+    """Best rank-`rank` factors of a full update [out, in].
+
+    Through the eigenvectors of the smaller Gram matrix, in float64, where squaring the singular
+    values costs no digit that float32 has: several times faster than the decomposition itself.
+    """
+    if update.shape[0] > update.shape[1]:
+        lora_B, lora_A = _truncated(update.mT, rank)
+        return lora_A.mT.contiguous(), lora_B.mT.contiguous()
+    exact = update.double()
+    squares, vectors = torch.linalg.eigh(exact @ exact.mT)
+    kept = min(rank, len(squares))
+    s = squares[-kept:].flip(0).clamp_min(0).sqrt()
+    u = vectors[:, -kept:].flip(1)
+    rounding = 1e-7 * s[:1]
+    vh = (u.mT @ exact) / s.clamp_min(rounding).clamp_min(1e-300)[:, None]
+    return _balanced(u.to(update), s.to(update), vh.to(update), rank)
 
 
 def _balanced(u: Tensor, s: Tensor, vh: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +27,13 @@ class TokenizedProbes:
             never lets a real token see it.
         lengths: [p] int64, real tokens of each probe.
         fingerprint: of the texts and the policy.
+        name: for people.
     """
 
     input_ids: Tensor
     lengths: Tensor
     fingerprint: str
+    name: str = "custom"
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,24 @@ class ProbeSet:
         )
 
     def tokenize(self, tokenizer: Any) -> TokenizedProbes:
-        """Tokenize each text alone, without chat template, truncated on the right."""
-        ids = [tokenizer(text)["input_ids"][: self.max_tokens] for text in self.texts]
+        """Tokenize each text alone, without chat template, truncated on the right.
+
+        Warns where a text is cut.
+        """
+        whole = [tokenizer(text)["input_ids"] for text in self.texts]
+        cut = [index for index, row in enumerate(whole) if len(row) > self.max_tokens]
+        if cut:
+            warnings.warn(
+                f"probes {self.name}: {len(cut)} of {len(whole)} cut to {self.max_tokens} tokens, "
+                f"the first at {cut[0]} from {len(whole[cut[0]])}",
+                stacklevel=2,
+            )
+        ids = [row[: self.max_tokens] for row in whole]
         lengths = torch.tensor([len(row) for row in ids])
         padded = torch.zeros(len(ids), int(lengths.max()), dtype=torch.long)
         for row, tokens in zip(padded, ids, strict=True):
             row[: len(tokens)] = torch.tensor(tokens)
-        return TokenizedProbes(padded, lengths, self.fingerprint)
+        return TokenizedProbes(padded, lengths, self.fingerprint, self.name)
 
 
 def create_generic_probes(count: int = 5) -> ProbeSet:

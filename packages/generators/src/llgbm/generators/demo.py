@@ -132,13 +132,15 @@ def demo(config: DemoConfig) -> None:
         )
         print(f"{len(summary.computed)} computed, {len(summary.reused)} reused")
     with stages.stage("train", "train the generator, and controls without delta supervision"):
-        for training in _trainings(run, preset, config.seed):
+        trainings = _trainings(run, preset, config.seed)
+        for training in trainings:
             train(training, model)
     with stages.stage("evaluate", "write adapters from unseen prompts and score the arms"):
         results = evaluate(
             EvaluateConfig(
                 run.root,
                 ("generator",),
+                tuple(t.name for t in trainings if t.name != "generator"),
                 ARMS,
                 examples=preset.examples,
                 parse_examples=0,

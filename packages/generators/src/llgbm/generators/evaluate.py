@@ -41,6 +41,7 @@ class EvaluateConfig:
         run: run folder with teachers, delta cache and a generator.
         generators: names of generators, trained alike with different seeds, that are scored
             together; the run's only one, or `generator`, where none is given.
+        beside: names of further generators, whose delta cosines stand beside theirs.
         arms: which arms: `default`, `all`, or names; what the metrics need is always scored.
         examples: test examples scored of each task.
         condition_prompts: test queries that make a task's condition; they are not scored.
@@ -53,6 +54,7 @@ class EvaluateConfig:
 
     run: Path
     generators: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     arms: tuple[str, ...] = ("default",)
     examples: int = 100
     condition_prompts: int = 8
@@ -71,8 +73,9 @@ class EvaluateConfig:
         )
         require_at_least(0, parse_examples=self.parse_examples)
         choose_arms(self.arms)
-        if len(set(self.generators)) < len(self.generators):
-            raise SettingError(f"generators: expected each once, got {list(self.generators)}")
+        named = [*self.generators, *self.beside]
+        if len(set(named)) < len(named):
+            raise SettingError(f"generators and beside: expected each once, got {named}")
 
 
 def evaluate(
@@ -86,7 +89,8 @@ def evaluate(
     run = RunFolder(config.run)
     named_probes(config.held_out_probes)  # an unknown name is told before the work
     manifest = Manifest.read(run.manifest)
-    folders = [run.generator(name) for name in config.generators] or [find_generator(config.run)]
+    names = config.generators or (_only_generator(run),)
+    folders = [run.generator(name) for name in names]
     generators = load_generators(folders, manifest, run)
     if model is None:
         model, tokenizer = load_base_model(manifest.base_model)
@@ -138,7 +142,8 @@ def evaluate(
     results = gather_results(
         run,
         manifest,
-        list(generators),
+        [*generators, *config.beside],
+        len(generators),
         model,
         scores,
         tasks,
@@ -150,6 +155,18 @@ def evaluate(
     print(arms_table(results))
     print(f"{run.results}: {results.scale}")
     return results
+
+
+def _only_generator(run: RunFolder) -> str:
+    """Name of the run's one generator, or of the one called `generator`.
+
+    Raises:
+        RunError: none, or several of which none is called that.
+    """
+    names = run.generators
+    if len(names) > 1 and "generator" not in names:
+        raise RunError(f"{run.root}: generators: expected one, got {names}: add --generators NAME")
+    return find_generator(run.root).name
 
 
 def load_generators(

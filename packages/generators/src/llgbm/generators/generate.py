@@ -43,7 +43,9 @@ class GenerateConfig:
 
 
 def find_generator(path: Path) -> Path:
-    """Return the folder of a trained generator: `path` itself, or the one best in a run.
+    """Return the folder of a trained generator: `path` itself, or the only one of a run.
+
+    Of several, the one named `generator`.
 
     Raises:
         RunError: none there, or several of which none is named `generator`.

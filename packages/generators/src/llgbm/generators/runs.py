@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from llgbm.deltas.errors import RunError
 
+LOCK = ".lock"
 # Stands in a generator's or retriever's folder once its training has ended.
 FINISHED = "finished.json"
 
@@ -84,3 +89,21 @@ class RunFolder:
         if not path.exists():
             raise RunError(f"{path}: not found: run `{command}` first")
         return path
+
+
+@contextmanager
+def alone(run: RunFolder) -> Iterator[None]:
+    """Hold a run folder: experiments share its teachers and their index.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    run.root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.root / LOCK, timeout=0):
+            yield
+    except Timeout as error:
+        raise RunError(
+            f"{run.root}: expected a run folder that no other experiment works in, got one that "
+            "does: wait for it, or give another --run"
+        ) from error

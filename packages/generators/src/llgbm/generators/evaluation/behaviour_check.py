@@ -1,7 +1,8 @@
-"""Delta cosines of every generator of a run, on the training probes and on held-out ones."""
+"""Delta cosines of generators, on the training probes and on held-out ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -13,7 +14,7 @@ from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.generator import LoRAGenerator
-from llgbm.generators.runs import FINISHED, RunFolder
+from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import Split
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
@@ -24,16 +25,21 @@ from llgbm.generators.training.probes import trained_cache, trained_probes, vali
 
 @torch.no_grad()
 def delta_cosines(
-    run: RunFolder, manifest: Manifest, model: nn.Module, held_out_probes: str
+    run: RunFolder,
+    manifest: Manifest,
+    model: nn.Module,
+    held_out_probes: str,
+    generators: Sequence[str],
 ) -> dict[str, dict[str, float]]:
     """Mean cosine between the deltas of adapters written for the validation conditions and of
-    the task's teachers, for each generator of the run.
+    the task's teachers, for each generator. Best steps were chosen by these conditions.
 
     Args:
         run: its folder.
         manifest: its teachers.
         model: frozen base.
         held_out_probes: probes that training did not use.
+        generators: names of finished ones.
 
     Returns:
         `validation` (the training probes) and `held_out_probes` -> generator name -> cosine;
@@ -57,9 +63,7 @@ def delta_cosines(
             [deltas[[i for i, e in enumerate(entries) if e.task == task]].mean(0) for task in tasks]
         )
 
-    for name in run.generators:
-        if not (run.generator(name) / FINISHED).exists():
-            continue
+    for name in generators:
         generator = LoRAGenerator.load(run.generator(name)).eval()
         probes, spec = trained_probes(generator.metadata)
         texts = int(generator.metadata["training"]["condition_texts"][1])

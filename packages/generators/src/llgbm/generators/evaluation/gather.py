@@ -32,6 +32,7 @@ def gather_results(
     run: RunFolder,
     manifest: Manifest,
     generators: list[str],
+    scored: int,
     model: nn.Module,
     scores: list[TaskScores],
     tasks: list[EvaluatedTask],
@@ -44,7 +45,9 @@ def gather_results(
     Args:
         run: its folder.
         manifest: its teachers.
-        generators: names, in the order in which arms hold their adapters.
+        generators: names of those scored, in the order in which arms hold their adapters, and
+            after them of those whose delta cosines stand beside.
+        scored: number of the former.
         model: frozen base.
         scores: what was found on each task.
         tasks: the same tasks.
@@ -52,7 +55,7 @@ def gather_results(
         held_out_probes: name of the probes that training did not use.
         seed: of the bootstrap.
     """
-    outcomes = arm_outcomes(scores, len(generators))
+    outcomes = arm_outcomes(scores, scored)
     by_split = {
         split: found
         for split in SPLITS
@@ -65,11 +68,11 @@ def gather_results(
     metrics: dict[str, float | None] = {}
     for split, by_arm in split_outcomes.items():
         metrics |= split_metrics(by_arm, split)
-        if len(generators) > 1:
-            metrics |= seed_metrics(by_arm, split, generators)
+        if scored > 1:
+            metrics |= seed_metrics(by_arm, split, generators[:scored])
     entries = list(manifest.adapters)
     return Results(
-        _scale(manifest, tasks, len(generators)),
+        _scale(manifest, tasks, scored),
         environment(seed, device_of(model), next(model.parameters()).dtype),
         {
             split: {arm: interval(values, seed) for arm, values in found.items()}
@@ -84,7 +87,7 @@ def gather_results(
         },
         {item.task: item.split for item in scores},
         metrics,
-        delta_cosines(run, manifest, model, held_out_probes),
+        delta_cosines(run, manifest, model, held_out_probes, generators),
         _seconds(run),
         {split: differences(found, seed) for split, found in split_outcomes.items()},
         {split: behaviour_block(found, seed) for split, found in by_split.items()},
@@ -92,7 +95,7 @@ def gather_results(
         {split: parse_block(found, seed) for split, found in by_split.items()},
         clusters(
             cache.load_all({entry.id: entry.fingerprint for entry in entries}),
-            manifest.load(run.checkpoints, entries),
+            manifest.load(run.checkpoints, entries).to(device_of(model)),
             [entry.task for entry in entries],
             [entry.family for entry in entries],
         ),

@@ -1,7 +1,9 @@
 """Identifiability: which measurements tell a teacher from the rank-1 adversary.
 
-The adversary has the teacher's mean delta over the five generic probes. Each measurement is taken
-of it, of another task's teacher and of the base, so that a number stands beside what it means.
+The adversary has the teacher's mean delta over the five generic probes. A second one goes on from
+there and is fitted to the recommended objective's own terms on these probes. Each measurement is
+taken of both, of another task's teacher and of the base, so that a number stands beside what it
+means.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from llgbm.deltas.probes import ProbeSet, create_generic_probes
 from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.evaluation.fitted_adversary import fit_adapters
 from llgbm.generators.evaluation.probe_readings import ProbeReader, Readings
 from llgbm.generators.evaluation.rank_one import match_mean_delta
 from llgbm.generators.generator import GeneratorOutput
@@ -53,8 +56,17 @@ class Measured:
     held_out_loss: float
 
 
-# Who is measured: the teacher itself, its adversary, another task's teacher, the base.
-RIVALS = ("teacher", "rank1", "other_teacher", "base")
+# Who is measured: the teacher itself, its adversaries, another task's teacher, the base.
+RIVALS = ("teacher", "rank1", "rank1_fitted", "other_teacher", "base")
+WORDS = {
+    "mean_cosine": "delta cosine, mean of the five generic probes, last layer",
+    "layers_cosine": "delta cosine, each generic probe, several layers",
+    "held_out_cosine": "delta cosine, each held-out probe, last layer",
+    "held_out_layers_cosine": "delta cosine, each held-out probe, several layers",
+    "kl": "KL from the teacher, held-out probes, nats",
+    "loss": "the recommended objective's behavioural terms, over the base's",
+    "held_out_loss": "the same on held-out probes",
+}
 Verdicts = dict[str, Measured]
 
 
@@ -80,10 +92,13 @@ def identify(
     mean = ProbeReader(model, generic, DeltaSpec())
     with torch.no_grad():
         targets = mean.behaviour(teachers)
+        wanted = seen.behaviour(teachers)
     adversaries = match_mean_delta(model, generic, targets)
+    fitted = fit_adapters(adversaries, lambda w: _default_losses(seen.behaviour, w, wanted))
     batches = {
         "teacher": teachers,
         "rank1": adversaries,
+        "rank1_fitted": fitted,
         "other_teacher": others,
         "base": LoRAWeights.zeros(teachers.spec, teachers.n, device),
     }
@@ -134,18 +149,9 @@ def averaged(verdicts: list[Verdicts]) -> Verdicts:
 
 def identifiability_table(found: Verdicts) -> str:
     """Measurements by rival as plain text."""
-    words = {
-        "mean_cosine": "delta cosine, mean of 5 probes, last layer",
-        "layers_cosine": "delta cosine, each probe, several layers",
-        "held_out_cosine": "delta cosine, held-out probes, last layer",
-        "held_out_layers_cosine": "delta cosine, held-out probes, several layers",
-        "kl": "KL from the teacher, held-out probes (nats)",
-        "loss": "recommended objective's behavioural terms / base's",
-        "held_out_loss": "the same on held-out probes",
-    }
-    width = max(map(len, words.values()))
+    width = max(map(len, WORDS.values()))
     lines = [f"{'':<{width}}  " + "  ".join(f"{name:>13}" for name in RIVALS)]
-    for key, text in words.items():
+    for key, text in WORDS.items():
         numbers = "  ".join(f"{asdict(found[name])[key]:>13.4f}" for name in RIVALS)
         lines.append(f"{text:<{width}}  {numbers}")
     return "\n".join(lines)

@@ -80,10 +80,12 @@ class NearestTeacher:
         left = [place for place in range(len(distances)) if place != leave_out]
         if len(left) < 2:
             return None
-        place = min(left, key=lambda index: float(distances[index]))
-        others = self._row(space, place)
-        apart = min(float(others[index]) for index in left if index != place)
-        return float(distances[place]) / apart if apart > 0 else None
+        # In one go: every number read off a GPU by itself would wait for it.
+        near = distances.tolist()
+        place = min(left, key=lambda index: near[index])
+        others = self._row(space, place).tolist()
+        apart = min(others[index] for index in left if index != place)
+        return near[place] / apart if apart > 0 else None
 
     def _row(self, space: str, place: int) -> Tensor:
         """Distances of teacher `place` from all."""

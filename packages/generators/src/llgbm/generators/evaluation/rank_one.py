@@ -19,6 +19,7 @@ from llgbm.deltas.errors import ModelError
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.evaluation.fitted_adversary import chosen
 
 MODULE = "down_proj"
 STEPS, LR = 80, 0.1
@@ -86,7 +87,7 @@ def match_mean_delta(
             errors = (deltas(weights) - target).square().sum(-1) / squares
             better = errors.detach() < closest
             closest = torch.where(better, errors.detach(), closest)
-            best = _chosen(better, weights.detach(), best)
+            best = chosen(better, weights.detach(), best)
             if bool((closest < CLOSE).all()):
                 break
             optimizer.zero_grad(set_to_none=True)
@@ -132,13 +133,3 @@ def _last_tokens(
     rows = torch.arange(len(tokens.lengths), device=kept[0].device)
     ends = tokens.lengths.to(kept[0].device) - 1
     return kept[0][rows, ends].float(), kept[1][rows, ends].float()
-
-
-def _chosen(better: Tensor, new: LoRAWeights, old: LoRAWeights) -> LoRAWeights:
-    """Adapter by adapter, `new` where it is better."""
-    chosen = better[:, None, None]
-    return LoRAWeights(
-        new.spec,
-        {path: torch.where(chosen, new.lora_A[path], old.lora_A[path]) for path in new.lora_A},
-        {path: torch.where(chosen, new.lora_B[path], old.lora_B[path]) for path in new.lora_B},
-    )

@@ -37,8 +37,6 @@ from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import load_run_task
 
 RETRIEVED = 2
-# A teacher that gains less has nothing that a mixture could lose.
-SMALLEST_GAIN = 0.05
 
 
 def pairs_of(manifest: Manifest, limit: int) -> list[Pair]:
@@ -83,15 +81,17 @@ def compose(
     pairs = pairs_of(manifest, preset.pairs)
     with torch.enable_grad():
         mixed = mixed_teachers(run, manifest, pairs, preset.teacher, model, tokenizer)
+    device = device_of(model)
+    mixed = mixed.to(device)
     firsts = first_teachers(manifest)
     entries = manifest.of_split("train")
-    teachers = manifest.load(run.checkpoints, entries)
+    teachers = manifest.load(run.checkpoints, entries).to(device)
     singles = {
         task: teachers.select([entries.index(firsts[task])]) for pair in pairs for task in pair
     }
     predicted = _predicted(run, manifest, predictor, pairs)
     known = training_deltas(run, manifest, predictor)
-    generated = _generated(run, manifest, generator, pairs)
+    generated = _generated(run, manifest, generator, pairs).to(device)
     arms: dict[str, list[LoRAWeights | None]] = {"base": [None] * len(pairs)}
     for place, words in enumerate(("first_teacher", "second_teacher")):
         arms[words] = [singles[pair[place]] for pair in pairs]
@@ -227,16 +227,18 @@ def _outcomes(
 def _retained(
     pairs: Sequence[Pair], outcomes: Mapping[str, Mapping[tuple[int, str], np.ndarray]]
 ) -> dict[str, float | None]:
-    """Mean share of the own teacher's gain that each arm keeps."""
-    kept: dict[str, list[float]] = {arm: [] for arm in outcomes}
-    for index, pair in enumerate(pairs):
-        for task, teacher in zip(pair, ("first_teacher", "second_teacher"), strict=True):
-            base = float(outcomes["base"][index, task].mean())
-            best = float(outcomes[teacher][index, task].mean())
-            if best - base < SMALLEST_GAIN:
-                continue
-            for arm, found in outcomes.items():
-                share = recovery(float(found[index, task].mean()), base, best)
-                assert share is not None
-                kept[arm].append(share)
-    return {arm: float(np.mean(values)) if values else None for arm, values in kept.items()}
+    """What each arm keeps of the own teachers' gain: one ratio of means over all tasks."""
+
+    def mean(values: Sequence[np.ndarray]) -> float:
+        return float(np.mean([task.mean() for task in values]))
+
+    own = [
+        outcomes[teacher][index, task]
+        for index, pair in enumerate(pairs)
+        for task, teacher in zip(pair, ("first_teacher", "second_teacher"), strict=True)
+    ]
+    base = mean(list(outcomes["base"].values()))
+    return {
+        arm: recovery(mean(list(found.values())), base, mean(own))
+        for arm, found in outcomes.items()
+    }

@@ -44,8 +44,8 @@ class CompositionResults:
         accuracy: arm -> pair -> task -> interval over examples.
         mean: arm -> interval of the mean over all pairs' tasks.
         over_average: arm -> interval of its difference from the plain average of both teachers.
-        retained: arm -> mean of (arm - base) / (own teacher - base) over the tasks whose teacher
-            gains at least five points; None where none does.
+        retained: arm -> (arm - base) / (own teacher - base), each a mean over all tasks; None
+            where the teachers gain nothing.
     """
 
     scale: str

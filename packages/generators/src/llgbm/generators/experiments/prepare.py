@@ -84,9 +84,12 @@ def preset_training(
 
 
 def validated_five_times(training: TrainConfig) -> TrainConfig:
-    """The same training, validated and saved after every fifth of it."""
-    every = max(1, training.steps // 5)
-    return replace(training, validate_every=every, save_every=every)
+    """The same training, validated after every fifth of it, its state saved half way."""
+    return replace(
+        training,
+        validate_every=max(1, training.steps // 5),
+        save_every=max(1, -(-training.steps // 2)),
+    )
 
 
 def cache_name(probes: str, spec: DeltaSpec, model: nn.Module) -> str:

@@ -45,12 +45,13 @@ class ExperimentPreset:
     r: int = 8
 
 
-# MMLU subjects of the `gpu` preset: every one is a family of its own.
+# MMLU subjects of the `gpu` preset: every one is a family of its own. The smallest, of a hundred
+# questions, would leave a teacher seventeen.
 _MMLU_TRAIN = (
-    "abstract_algebra", "anatomy", "astronomy", "business_ethics", "clinical_knowledge",
-    "college_biology", "college_chemistry", "college_computer_science", "college_mathematics",
-    "college_physics", "computer_security", "conceptual_physics", "econometrics",
-    "electrical_engineering", "elementary_mathematics", "formal_logic", "global_facts",
+    "anatomy", "astronomy", "business_ethics", "clinical_knowledge",
+    "college_biology", "college_chemistry", "college_physics", "computer_security",
+    "conceptual_physics", "econometrics", "electrical_engineering", "elementary_mathematics",
+    "formal_logic",
     "high_school_biology", "high_school_chemistry", "high_school_computer_science",
     "high_school_geography", "high_school_macroeconomics", "high_school_mathematics",
     "high_school_physics", "high_school_psychology", "human_aging", "international_law",
@@ -67,7 +68,9 @@ _SEEN = (
     "basic_skills_pattern", "basic_skills_string_operations", "copycolors", "csqa", "hellaswag",
     "medmcqa", "sciq", "winogrande",
 )  # fmt: skip
-_VALIDATION = ("piqa", "basic_skills_arithmetic", "qasper_yesno")
+_VALIDATION = ("piqa", "basic_skills_arithmetic")
+# Further families of the `gpu` preset, which like MMLU need pyarrow.
+_SEEN_ON_A_GPU = ("copa", "mrpc", "rte", "sst2")
 _HELD_OUT = ("openbookqa", "socialiqa", "basic_skills_common_knowledge")
 
 
@@ -105,7 +108,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         pairs=4,
     ),
     "gpu": ExperimentPreset(
-        tasks=(*_SEEN, *_mmlu(_MMLU_TRAIN)),
+        tasks=(*_SEEN, *_SEEN_ON_A_GPU, *_mmlu(_MMLU_TRAIN)),
         validation=(*_VALIDATION, *_mmlu(_MMLU_VALIDATION)),
         held_out=(*_HELD_OUT, *_mmlu(_MMLU_TEST)),
         teachers_per_task=4,
@@ -115,7 +118,7 @@ PRESETS: dict[str, ExperimentPreset] = {
         codes=48,
         seeds=3,
         examples=100,
-        equal_seconds=60.0,
+        equal_seconds=15.0,
         pairs=8,
     ),
 }

@@ -10,6 +10,7 @@ import tyro
 
 from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.generators.experiments.presets import PresetName
+from llgbm.generators.runs import RunFolder, alone
 
 Experiment = Literal[
     "aggregation",
@@ -56,38 +57,33 @@ class ExperimentConfig:
 
 
 def run_experiment(config: ExperimentConfig) -> None:
-    """Run the experiment; see run_main, run_ablations and run_composition."""
-    if config.name == "main":
-        from llgbm.generators.experiments.run_main import MainConfig, run_main
+    """Run the experiment; see run_main, run_ablations and run_composition.
 
-        run_main(MainConfig(config.preset, config.run, config.out, config.base_model, config.seed))
-        return
-    if config.name == "composition":
-        from llgbm.generators.experiments.run_composition import (
-            CompositionConfig,
-            run_composition,
-        )
+    Raises:
+        RunError: another experiment works in the run folder.
+    """
+    root = config.run or Path("runs") / f"{config.preset}-experiments"
+    common = (config.base_model, config.seed)
+    with alone(RunFolder(root)):
+        if config.name == "main":
+            from llgbm.generators.experiments.run_main import MainConfig, run_main
 
-        run_composition(
-            CompositionConfig(
-                config.preset,
-                config.run,
-                out=config.out,
-                base_model=config.base_model,
-                seed=config.seed,
+            run_main(MainConfig(config.preset, root, config.out, *common))
+        elif config.name == "composition":
+            from llgbm.generators.experiments.run_composition import (
+                CompositionConfig,
+                run_composition,
             )
-        )
-        return
-    from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
 
-    run_ablations(
-        AblationConfig(
-            config.name,
-            config.preset,
-            config.run,
-            config.out,
-            config.variants,
-            config.base_model,
-            config.seed,
-        )
-    )
+            model, seed = common
+            run_composition(
+                CompositionConfig(config.preset, root, out=config.out, base_model=model, seed=seed)
+            )
+        else:
+            from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
+
+            run_ablations(
+                AblationConfig(
+                    config.name, config.preset, root, config.out, config.variants, *common
+                )
+            )

@@ -13,7 +13,6 @@ from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.json_files import read_json
-from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.spec import device_of
 from llgbm.generators.evaluation.environment import device_name, environment
 from llgbm.generators.experiments.ablation_results import (
@@ -27,17 +26,15 @@ from llgbm.generators.experiments.ablation_table import ablation_table
 from llgbm.generators.experiments.equal_time import steps_within
 from llgbm.generators.experiments.measure import Measured, measure
 from llgbm.generators.experiments.prepare import (
-    prepare_deltas,
     prepare_teachers,
     preset_training,
     validated_five_times,
 )
+from llgbm.generators.experiments.prepared import Prepared
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
 from llgbm.generators.experiments.variants import ABLATIONS, Ablation
 from llgbm.generators.runs import FINISHED, RunFolder
-from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.config import TrainConfig
-from llgbm.generators.training.inputs import collect_inputs
 from llgbm.generators.training.train import train
 
 
@@ -117,7 +114,8 @@ def run_ablations(
         manifest = prepare_teachers(
             preset, run, config.base_model, config.seed, model, tokenizer, not separate
         )
-        trained = {name: _train(config, preset, run, manifest, name, model) for name in names}
+        prepared = Prepared(run, manifest, model)
+        trained = {name: _train(config, preset, prepared, name) for name in names}
         generators = [generator for folder in trained.values() for generator in folder]
         found = measure(run, manifest, model, tokenizer, generators, preset.examples, config.seed)
         for name, folder in trained.items():
@@ -144,25 +142,20 @@ def run_ablations(
 
 
 def _train(
-    config: AblationConfig,
-    preset: ExperimentPreset,
-    run: RunFolder,
-    manifest: Manifest,
-    variant: str,
-    model: nn.Module,
+    config: AblationConfig, preset: ExperimentPreset, prepared: Prepared, variant: str
 ) -> list[str]:
     """Train a variant's generators, one a seed; returns their names."""
     ablation, names = config.ablation, []
     for seed in range(config.seed, config.seed + preset.seeds):
         name = generator_name(config.name, variant, seed)
-        base = preset_training(preset, run, name, model, seed)
+        base = preset_training(preset, prepared.run, name, prepared.model, seed)
         change = ablation.variants[variant]
-        changed = change(base)
-        cache = prepare_deltas(run, manifest, model, changed.probes, changed.chosen_deltas)
+        changed = prepared.cached(change(base))
+        inputs = prepared.inputs(changed)
         if ablation.equal_time:
-            steps = _steps_at_equal_time(config, preset, run, variant, changed, cache, model)
-            changed = change(replace(base, steps=steps))
-        train(validated_five_times(replace(changed, delta_cache=cache)), model)
+            steps = _steps_at_equal_time(config, preset, prepared, variant, changed)
+            changed = prepared.cached(change(replace(base, steps=steps)))
+        train(validated_five_times(changed), prepared.model, inputs)
         names.append(name)
     return names
 
@@ -170,27 +163,19 @@ def _train(
 def _steps_at_equal_time(
     config: AblationConfig,
     preset: ExperimentPreset,
-    run: RunFolder,
+    prepared: Prepared,
     variant: str,
     training: TrainConfig,
-    cache: str,
-    model: nn.Module,
 ) -> int:
     """Steps of a variant, measured once and kept: seeds and resumed runs have the same."""
+    run, model = prepared.run, prepared.model
     path = run.root / "experiments" / f"{config.name}-steps.json"
     # Steps in so many seconds on this device: another allows other steps.
     machine = f"{preset.equal_seconds:g} s on {device_name(device_of(model))}"
     measured: dict[str, dict[str, int]] = read_json(path, RunError) if path.exists() else {}
     known = measured.setdefault(machine, {})
     if variant not in known:
-        inputs = collect_inputs(
-            run,
-            named_probes(training.probes),
-            training.chosen_deltas,
-            training.condition_texts[1],
-            cache,
-            training.conditions.validated_by,
-        )
+        inputs = prepared.inputs(training)
         known[variant] = steps_within(training, preset.equal_seconds, inputs, model, run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, measured)

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
 from llgbm.generators.experiments.prepare import (
-    prepare_deltas,
     prepare_teachers,
     preset_training,
     validated_five_times,
 )
+from llgbm.generators.experiments.prepared import Prepared
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
 from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
 from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
@@ -160,11 +160,10 @@ def _train(
     preset: ExperimentPreset, run: RunFolder, seeds: dict[str, int], model: nn.Module
 ) -> None:
     """Train the generators that are evaluated, on the recommended objective."""
-    manifest = Manifest.read(run.manifest)
+    prepared = Prepared(run, Manifest.read(run.manifest), model)
     for name, seed in seeds.items():
-        training = preset_training(preset, run, name, model, seed)
-        cache = prepare_deltas(run, manifest, model, training.probes, training.chosen_deltas)
-        train(validated_five_times(replace(training, delta_cache=cache)), model)
+        training = prepared.cached(preset_training(preset, run, name, model, seed))
+        train(validated_five_times(training), model, prepared.inputs(training))
 
 
 def _evaluate(
@@ -174,7 +173,7 @@ def _evaluate(
     examples = PRESETS[config.preset].examples
     train_retriever(TrainRetrieverConfig(root, seed=config.seed))
     scored = EvaluateConfig(
-        root, names, ARMS, examples=examples, parse_examples=PARSED, seed=config.seed
+        root, names, arms=ARMS, examples=examples, parse_examples=PARSED, seed=config.seed
     )
     evaluate(scored, model, tokenizer)
 

@@ -8,8 +8,8 @@ from llgbm.generators.losses.schedules import Ramp
 # A computed delta helps once the weights are nearly right and the learning rate is low; earlier
 # it disturbs more than it teaches (docs/log.md).
 DELTA_FROM = 0.75
-# Every fourth step does as well as every step at less than half the time (docs/log.md); where the
-# last quarter is shorter than four of those, every step.
+# On every fourth step of the last quarter, which leaves twice the steps in the same time; where
+# that quarter has fewer than four such steps, on every one.
 EVERY_N = 4
 
 

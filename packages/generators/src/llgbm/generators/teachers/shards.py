@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 from llgbm.deltas.errors import TaskError
@@ -49,10 +50,11 @@ class Shard:
         return batch
 
 
-def _epoch_order(n: int, key: str) -> list[int]:
+@lru_cache(maxsize=256)
+def _epoch_order(n: int, key: str) -> tuple[int, ...]:
     order = list(range(n))
     random.Random(key).shuffle(order)
-    return order
+    return tuple(order)
 
 
 def make_shards(task: Task, teachers: int, split: Split, seed: int) -> list[Shard]:

@@ -15,7 +15,11 @@ from tqdm import tqdm
 from llgbm.deltas.atomic import save_tensors
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
-from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
+from llgbm.deltas.fingerprint import (
+    adapter_fingerprint,
+    base_fingerprint,
+    text_fingerprint,
+)
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec, device_of
 from llgbm.deltas.tasks import load_task
@@ -147,16 +151,15 @@ def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = 
         model, tokenizer = load_base_model(config.base_model)
     manifest = _open_manifest(folder, config, base_fingerprint(model))
     spec = LoRASpec.from_model(model, config.r, config.lora_alpha, config.target_modules)
+    # Groups depend on the device: what is done stays, whoever it was trained beside.
     done = {entry.id for entry in manifest.adapters}
-    groups = _groups(shards, config, tokenizer, device_of(model))
+    left = [shard for shard in shards if shard.id not in done]
+    groups = _groups(left, config, tokenizer, device_of(model)) if left else []
     bar = tqdm(
         total=len(groups) * config.optim.steps, desc="teachers", unit="step", mininterval=1.0
     )
     with bar:
-        for number, group in enumerate(groups):
-            if all(shard.id in done for shard in group):
-                bar.update(config.optim.steps)
-                continue
+        for group in groups:
             teachers = BatchedTeachers(
                 model,
                 tokenizer,
@@ -165,7 +168,8 @@ def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = 
                 config.optim,
                 config.seed,
             )
-            state = folder.checkpoints / f".state-{number:03d}.safetensors"
+            together = text_fingerprint([shard.id for shard in group])[:12]
+            state = folder.checkpoints / f".state-{together}.safetensors"
             losses = _train(teachers, state, config, bar)
             entries = _save(folder, group, teachers.weights, losses, manifest)
             manifest = Manifest(

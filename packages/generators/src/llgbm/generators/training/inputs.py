@@ -14,6 +14,7 @@ from llgbm.deltas.cache import DeltaCache
 from llgbm.deltas.cache_contents import read_contents
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.probes import ProbeSet
 from llgbm.deltas.task import Example, Task
 from llgbm.deltas.tasks import load_task
@@ -27,6 +28,7 @@ from llgbm.generators.conditions import (
 from llgbm.generators.dataset import TeacherPrompts, read_prompts
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
+from llgbm.generators.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,18 @@ def collect_inputs(
         deltas,
         validation_set(manifest, entries, weights, deltas, condition_texts, kind),
         families,
+    )
+
+
+def inputs_of(config: TrainConfig) -> TrainingInputs:
+    """Gather the inputs that a training asks for; see `collect_inputs`."""
+    return collect_inputs(
+        RunFolder(config.run),
+        named_probes(config.probes),
+        config.chosen_deltas,
+        config.condition_texts[1],
+        config.delta_cache,
+        config.conditions.validated_by,
     )
 
 

@@ -29,7 +29,7 @@ from llgbm.generators.tensor_state import load_training_state, read_tensors, tra
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.config import TrainConfig
-from llgbm.generators.training.inputs import TrainingInputs, cached_spec, collect_inputs
+from llgbm.generators.training.inputs import TrainingInputs, cached_spec, inputs_of
 from llgbm.generators.training.metrics_log import MetricsLog
 from llgbm.generators.training.model_targets import with_model_targets
 from llgbm.generators.training.noise import with_noise
@@ -47,12 +47,15 @@ def learning_rate(config: TrainConfig, step: int) -> float:
     return config.lr * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
+def train(
+    config: TrainConfig, model: nn.Module | None = None, inputs: TrainingInputs | None = None
+) -> Path:
     """Train a generator, or go on with one; return its folder.
 
     Args:
         config: settings.
         model: the loaded base; loaded here where None.
+        inputs: of the training, where they have been collected already.
 
     Raises:
         RunError: parts of the run, such as its delta cache, are missing, or the folder holds
@@ -64,14 +67,7 @@ def train(config: TrainConfig, model: nn.Module | None = None) -> Path:
     if config.deltas is None:
         config = replace(config, deltas=cached_spec(run, config.delta_cache))
     _check_settings(folder / SETTINGS, config)
-    inputs = collect_inputs(
-        run,
-        named_probes(config.probes),
-        config.chosen_deltas,
-        config.condition_texts[1],
-        config.delta_cache,
-        config.conditions.validated_by,
-    )
+    inputs = inputs or inputs_of(config)
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
     processes = current_processes()
@@ -146,9 +142,9 @@ class Trainer:
             "description": config.conditions.description,
         }
         self.data = TeacherDataset(
-            inputs.weights,
+            inputs.weights.to(self.device),
             inputs.prompts,
-            inputs.deltas,
+            inputs.deltas.to(self.device),
             shares,  # type: ignore[arg-type]
             config.condition_texts,
             config.batch_size,
@@ -162,7 +158,7 @@ class Trainer:
             int(inputs.manifest.settings["optim"]["max_tokens"]),
             config.seed,
         )
-        self.encoder = PretrainedTextEncoder(config.encoder)
+        self.encoder = PretrainedTextEncoder(config.encoder, device=self.device)
         self.embeddings = EmbeddingCache(run.embeddings)
         self.embeddings.encode(self.data.texts(), self.encoder)
         self.validation = Validation(inputs, self.encoder, self.embeddings, self.device)
@@ -233,7 +229,7 @@ class Trainer:
                 due = self.step % config.validate_every == 0 or self.step == config.steps
                 if due and log is not None:
                     self._validate(log)
-                if self.step % config.save_every == 0 or self.step == config.steps:
+                if self.step % config.save_every == 0 and self.step < config.steps:
                     self._save_state()
         if self.accelerator.is_main_process:
             # The state is three times the generator's size, and nothing is left to go on with.
@@ -247,6 +243,7 @@ class Trainer:
             }
             write_json(self.folder / FINISHED, finished)
             self._state_path().unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
         return self.folder
 
     def train_step(self) -> dict[str, Any]:

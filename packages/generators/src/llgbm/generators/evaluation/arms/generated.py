@@ -9,9 +9,14 @@ from functools import partial
 from llgbm.generators.evaluation.arms.context import ArmContext
 from llgbm.generators.evaluation.pool import AdapterPool
 
+# Its subjects are families of their own, and yet the condition of one suits another.
+ALIKE = "mmlu_"
+
 
 def mismatched(families: Mapping[str, str], tasks: Sequence[str], seed: int) -> dict[str, str]:
     """Give each task the condition of a task of another family, evenly where possible.
+
+    Subjects of MMLU get that of another benchmark where there is one.
 
     Args:
         families: task -> family.
@@ -23,6 +28,9 @@ def mismatched(families: Mapping[str, str], tasks: Sequence[str], seed: int) -> 
     """
     if len({families[task] for task in tasks}) < 2:
         raise ValueError("mismatched: expected tasks of at least two families")
+    kin = {t: ALIKE if families[t].startswith(ALIKE) else families[t] for t in tasks}
+    if len(set(kin.values())) > 1:
+        families = kin
     rng = random.Random(f"{seed}:mismatched")
     pool = list(tasks)
     for _ in range(1000):
