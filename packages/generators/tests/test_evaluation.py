@@ -7,7 +7,7 @@ import torch
 from llgbm.deltas.errors import RunError, TaskError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import pack
-from llgbm.deltas.task import Example
+from llgbm.deltas.task import Example, Task
 from llgbm.generators.evaluation.arms.generated import mismatched
 from llgbm.generators.evaluation.arms.nulls import mean_adapter, random_matched
 from llgbm.generators.evaluation.arms.retrieval import nearest
@@ -16,6 +16,7 @@ from llgbm.generators.evaluation.metrics import split_metrics
 from llgbm.generators.evaluation.multiple_choice import encode_examples, score_choices
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.evaluation.table import arms_table
+from llgbm.generators.evaluation.tasks import EvaluatedTask
 
 EXAMPLES = [
     Example("What is it?", (" one", " another one", " x"), 1),
@@ -98,6 +99,13 @@ def test_the_mean_arm_averages_updates(tiny_spec, make_teachers) -> None:
         same.lora_B[path] @ same.lora_A[path], one.lora_B[path] @ one.lora_A[path],
         atol=1e-5, rtol=1e-4,
     )  # fmt: skip
+
+
+def test_a_task_with_too_few_test_examples_is_named() -> None:
+    example = Example("q", ("a", "b"), 0)
+    task = Task("lonely", "lonely", (), (example,), (example,), (example,))
+    with pytest.raises(TaskError, match="lonely: test examples: expected at least 2, .* got 1"):
+        EvaluatedTask.of(task, "seen", 8, 10)
 
 
 def test_wrong_conditions_come_from_other_families() -> None:

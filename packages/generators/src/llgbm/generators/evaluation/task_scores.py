@@ -161,7 +161,8 @@ class TaskScorer:
                     continue
                 kl[place] = float(divergences[row, others].mean())
                 delta = readings.deltas[row]
-                if bool(delta.any()):
+                # Not its delta: rounding may move that of an adapter that changes nothing.
+                if bool(pool.weights[place].delta_norms().any()):
                     target = teachers.deltas[others]
                     cosine[place] = float(delta_cosine(delta.expand_as(target), target).mean())
         return cosine, kl

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from llgbm.deltas.errors import TaskError
 from llgbm.deltas.task import Example, Task
 from llgbm.generators.conditions import Condition, condition_from_prompts
 from llgbm.generators.teachers.manifest import Manifest
@@ -36,9 +37,14 @@ class EvaluatedTask:
         """Take the first test queries as the condition, the next ones to score.
 
         Raises:
-            TaskError: an example without choices.
+            TaskError: an example without choices, or fewer than two.
         """
         task.require_choices()
+        if len(task.test) < 2:
+            raise TaskError(
+                f"{task.name}: test examples: expected at least 2, one for the condition and one to "
+                f"score, got {len(task.test)}"
+            )
         prompts = min(prompts, len(task.test) // 2)
         return cls(
             task,

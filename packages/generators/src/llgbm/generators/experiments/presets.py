@@ -1,4 +1,4 @@
-"""Sizes of experiments: a look, an hour on two cores, 25 minutes on a data-centre GPU."""
+"""Sizes of experiments: a look, an hour on two cores, and for a data-centre GPU."""
 
 from __future__ import annotations
 
