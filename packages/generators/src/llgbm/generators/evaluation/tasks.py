@@ -42,8 +42,8 @@ class EvaluatedTask:
         task.require_choices()
         if len(task.test) < 2:
             raise TaskError(
-                f"{task.name}: test examples: expected at least 2, one for the condition and one to "
-                f"score, got {len(task.test)}"
+                f"{task.name}: test examples: expected at least 2, one for the condition and one "
+                f"to score, got {len(task.test)}"
             )
         prompts = min(prompts, len(task.test) // 2)
         return cls(
