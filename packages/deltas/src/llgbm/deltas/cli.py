@@ -19,6 +19,9 @@ CONSOLE = Console(
         "retrieve": Subcommand(
             f"{_COMMANDS}.retrieve", "RetrieveConfig", "retrieve", "nearest adapters by behaviour"
         ),
+        "canonical": Subcommand(
+            f"{_COMMANDS}.canonical", "CanonicalConfig", "canonical", "check canonical forms"
+        ),
         "merge": Subcommand(f"{_COMMANDS}.merge", "MergeConfig", "merge", "one adapter of several"),
     },
 )

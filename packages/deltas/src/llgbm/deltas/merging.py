@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from llgbm.deltas.canonical.product_svd import balanced_factors, product_svd
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 
@@ -78,10 +79,8 @@ def _average(A: Tensor, B: Tensor, shares: Tensor, rank: int) -> tuple[Tensor, T
     tall = (B * shares[:, None, None]).permute(1, 0, 2).flatten(1)  # [out, n r]
     if len(wide) > min(tall.shape[0], wide.shape[1]):
         return _truncated(tall @ wide, rank)  # the core would be larger than the update
-    q_out, r_out = torch.linalg.qr(tall)
-    q_in, r_in = torch.linalg.qr(wide.mT)
-    u, s, vh = torch.linalg.svd(r_out @ r_in.mT, full_matrices=False)
-    return _balanced(q_out @ u, s, vh @ q_in.mT, rank)
+    u, s, vh = product_svd(wide[None], tall[None])
+    return balanced_factors(u[0], s[0], vh[0], rank)
 
 
 def _truncated(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -100,18 +99,7 @@ def _truncated(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     u = vectors[:, -kept:].flip(1)
     rounding = 1e-7 * s[:1]
     vh = (u.mT @ exact) / s.clamp_min(rounding).clamp_min(1e-300)[:, None]
-    return _balanced(u.to(update), s.to(update), vh.to(update), rank)
-
-
-def _balanced(u: Tensor, s: Tensor, vh: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """A [rank, in] and B [out, rank] with the singular values shared evenly, zero-padded."""
-    kept = min(rank, len(s))
-    root = s[:kept].clamp_min(0).sqrt()
-    A = vh.new_zeros(rank, vh.shape[1])
-    B = u.new_zeros(u.shape[0], rank)
-    A[:kept] = root[:, None] * vh[:kept]
-    B[:, :kept] = u[:, :kept] * root
-    return A, B
+    return balanced_factors(u.to(update), s.to(update), vh.to(update), rank)
 
 
 def _combined(

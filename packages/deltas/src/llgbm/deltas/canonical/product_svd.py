@@ -1,0 +1,53 @@
+"""The singular value decomposition of B A without forming B A."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def product_svd(lora_A: Tensor, lora_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Decompose n products B A: QR of both factors, SVD of the r x r core.
+
+    Args:
+        lora_A: [n, r, in] float32 or float64.
+        lora_B: [n, out, r].
+
+    Returns:
+        u [n, out, r], s [n, r] descending and vh [n, r, in], with B A = u diag(s) vh. Components
+        that are rounding, as of an update of less than rank r or of a rank above a dimension, are
+        zero in all three.
+    """
+    q_out, r_out = torch.linalg.qr(lora_B)
+    q_in, r_in = torch.linalg.qr(lora_A.mT)
+    u, s, vh = torch.linalg.svd(r_out @ r_in.mT, full_matrices=False)
+    u, vh = q_out @ u, vh @ q_in.mT
+    # What a factor has beyond the product is lost in its rounding, not in the product's.
+    size = lora_A.flatten(1).norm(dim=1) * lora_B.flatten(1).norm(dim=1)
+    rounding = 4 * max(lora_A.shape[1:] + lora_B.shape[1:]) ** 0.5 * torch.finfo(s.dtype).eps
+    kept = s > rounding * size[:, None]
+    u, s, vh = u * kept[:, None], s * kept, vh * kept[..., None]
+    missing = lora_A.shape[1] - s.shape[1]
+    return F.pad(u, (0, missing)), F.pad(s, (0, missing)), F.pad(vh, (0, 0, 0, missing))
+
+
+def balanced_factors(
+    u: Tensor, s: Tensor, vh: Tensor, r: int, scaling: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return A = sqrt(s) vh and B = u sqrt(s), so that scaling · B A = u diag(s) vh.
+
+    Args:
+        u: [..., out, k].
+        s: [..., k], not negative.
+        vh: [..., k, in].
+        r: rank of the factors: components beyond it are dropped, missing ones are zero.
+        scaling: lora_alpha / r.
+
+    Returns:
+        A [..., r, in] and B [..., out, r].
+    """
+    root = (s[..., :r] / scaling).clamp_min(0).sqrt()
+    lora_A, lora_B = root[..., None] * vh[..., :r, :], u[..., :r] * root[..., None, :]
+    missing = r - root.shape[-1]
+    return F.pad(lora_A, (0, 0, 0, missing)), F.pad(lora_B, (0, missing))
