@@ -14,9 +14,12 @@ from llgbm.generators.decoders import (
     PeriodicDecoder,
     make_decoder,
 )
+from llgbm.generators.decoders.full_width import FullWidthDecoder
 from llgbm.generators.decoders.periodic import extend
 from llgbm.generators.decoders.registry import decoder_name
+from llgbm.generators.decoders.span import start_in_span
 from llgbm.generators.losses import DeltaWeightLoss, WeightLoss
+from llgbm.generators.module_groups import stack_group
 
 CONFIGS = {
     "full_width": FullWidthConfig(hidden=32, blocks=2, codes=6),
@@ -174,3 +177,23 @@ def test_full_width_holds_four_random_adapters_within_five_percent(tiny_spec, ma
     with torch.no_grad():
         error = DeltaWeightLoss()(decoder(condition), teachers).sqrt()
     assert error < 0.05
+
+
+def test_heads_that_start_in_the_span_hold_the_teachers(tiny_spec, make_teachers) -> None:
+    teachers = make_teachers(tiny_spec, 5)
+    decoder = FullWidthDecoder(FullWidthConfig(hidden=16, codes=6), tiny_spec, 8)
+    decoder.set_base(teachers)
+    decoder.fit_scales(teachers)
+    before = decoder(torch.randn(2, 8))
+    start_in_span(decoder, teachers)
+    for path in tiny_spec.paths:  # its gain is zero: nothing is written yet
+        assert not bool(decoder(torch.randn(2, 8)).lora_B[path].any())
+        assert before.lora_B[path].shape == (2, *teachers.lora_B[path].shape[1:])
+    for index, group in enumerate(decoder.groups):
+        for factor, heads in (
+            (stack_group(teachers.lora_B, group), decoder.heads_B[index]),
+            (stack_group(teachers.lora_A, group) - decoder.base_A(index), decoder.heads_A[index]),
+        ):
+            rows = factor.flatten(2)
+            fitted = rows @ torch.linalg.pinv(heads) @ heads
+            assert float((fitted - rows).detach().norm()) < 1e-3 * float(rows.norm())

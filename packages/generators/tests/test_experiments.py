@@ -115,7 +115,7 @@ def test_steps_at_equal_time_weigh_those_that_run_the_base(tiny_run, monkeypatch
     inputs = collect_inputs(RunFolder(run), named_probes("generic"), spec, 3)
     # 30 steps of one second and 10 of three.
     objective = MultiTask(schedule=Ramp(30))
-    config = TrainConfig(run, "x", objective, steps=40, batch_size=2, deltas=spec)
+    config = TrainConfig(run, "x", objective=objective, steps=40, batch_size=2, deltas=spec)
     assert equal_time.steps_within(config, 30.0, inputs, model, RunFolder(run)) == 20
     assert equal_time.steps_within(config, 120.0, inputs, model, RunFolder(run)) == 80
     assert equal_time.steps_within(config, 1.0, inputs, model, RunFolder(run)) == 10

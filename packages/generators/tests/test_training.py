@@ -31,7 +31,7 @@ def test_the_computed_delta_reaches_every_generator_parameter_through_the_base(
     run, model, _ = tiny_run
     base, _ = load_base_model(str(model))
     probes, spec = create_generic_probes(), DeltaSpec((-2, -1), aggregation="per_probe")
-    config = TrainConfig(run, "unused", objective, batch_size=2, deltas=spec)
+    config = TrainConfig(run, "unused", objective=objective, batch_size=2, deltas=spec)
     trainer = Trainer(config, collect_inputs(RunFolder(run), probes, spec, 3), base, RunFolder(run))
     conditions = embed_conditions(trainer.data.batch(0).conditions, trainer.encoder)
     with torch.no_grad():

@@ -21,6 +21,24 @@ CONSOLE = Console(
         "train": Subcommand(
             f"{_HERE}.training.train", "TrainConfig", "train", "train a generator on teachers"
         ),
+        "train-vae": Subcommand(
+            f"{_HERE}.vae.train", "VAETrainConfig", "train_vae", "train a latent space of adapters"
+        ),
+        "sample": Subcommand(
+            f"{_HERE}.vae.tools.sample", "SampleConfig", "sample", "several adapters for one text"
+        ),
+        "interpolate": Subcommand(
+            f"{_HERE}.vae.tools.interpolate",
+            "InterpolateConfig",
+            "interpolate",
+            "adapters on the way from one to another",
+        ),
+        "search": Subcommand(
+            f"{_HERE}.vae.tools.search",
+            "SearchConfig",
+            "search",
+            "the latent that does best on a task",
+        ),
         "generate": Subcommand(
             f"{_HERE}.generate", "GenerateConfig", "generate", "write an adapter from text"
         ),

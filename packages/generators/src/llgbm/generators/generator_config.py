@@ -57,11 +57,16 @@ def describe_generator(
         "condition": asdict(config.condition),
         "delta_head": asdict(config.delta_head),
         "delta_shape": list(delta_shape),
-        "spec": {
-            "r": spec.r,
-            "lora_alpha": spec.lora_alpha,
-            "modules": [[m.path, m.in_features, m.out_features] for m in spec.modules],
-        },
+        "spec": describe_spec(spec),
+    }
+
+
+def describe_spec(spec: LoRASpec) -> dict[str, Any]:
+    """A spec as JSON values; see read_spec."""
+    return {
+        "r": spec.r,
+        "lora_alpha": spec.lora_alpha,
+        "modules": [[m.path, m.in_features, m.out_features] for m in spec.modules],
     }
 
 
@@ -94,16 +99,24 @@ def read_description(
     shape = content.get("delta_shape")
     if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
         raise RunError(mismatch(file, "delta_shape", "a list of sizes", shape))
+    return config, read_spec(content, file), tuple(shape)
+
+
+def read_spec(content: Mapping[str, Any], file: Path) -> LoRASpec:
+    """Return the spec that `describe_spec` described under `spec`.
+
+    Raises:
+        RunError: missing or malformed.
+    """
     described = _object(content, "spec", file)
     try:
         modules = tuple(
             ModuleShape(str(path), int(in_features), int(out_features))
             for path, in_features, out_features in described["modules"]
         )
-        spec = LoRASpec(modules, int(described["r"]), described["lora_alpha"])
+        return LoRASpec(modules, int(described["r"]), described["lora_alpha"])
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file}: spec: expected r, lora_alpha and modules, got {error}") from error
-    return config, spec, tuple(shape)
 
 
 def _object(content: Mapping[str, Any], key: str, file: Path) -> Mapping[str, Any]:

@@ -33,6 +33,11 @@ class RunFolder:
         return self.checkpoints / "manifest.json"
 
     @property
+    def trajectories(self) -> Path:
+        """Checkpoints that teachers left along the way, TASK/ID/step_NNNNN."""
+        return self.root / "trajectories"
+
+    @property
     def deltas(self) -> Path:
         """Delta cache of the teachers."""
         return self.checkpoints / "deltas"

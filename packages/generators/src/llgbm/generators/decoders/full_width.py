@@ -59,13 +59,20 @@ class FullWidthDecoder(Decoder):
         config: sizes.
         spec: modules and rank.
         condition_dim: width of the condition.
+        trunk: reads the condition; a ModuleTrunk where None.
     """
 
-    def __init__(self, config: FullWidthConfig, spec: LoRASpec, condition_dim: int) -> None:
+    def __init__(
+        self,
+        config: FullWidthConfig,
+        spec: LoRASpec,
+        condition_dim: int,
+        trunk: nn.Module | None = None,
+    ) -> None:
         super().__init__(spec)
         self.config = config
         modules, codes = len(spec.modules), config.codes
-        self.trunk = ModuleTrunk(modules, condition_dim, config.hidden, config.blocks)
+        self.trunk = trunk or ModuleTrunk(modules, condition_dim, config.hidden, config.blocks)
         # Codes of A and of B; a part that all modules share lets the condition through at once.
         self.module_codes = nn.Linear(config.hidden, 2 * codes)
         self.shared_codes = nn.Linear(config.hidden, 2 * codes, bias=False)

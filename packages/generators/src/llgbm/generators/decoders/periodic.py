@@ -57,12 +57,21 @@ class PeriodicDecoder(Decoder):
         config: sizes.
         spec: modules and rank.
         condition_dim: width of the condition.
+        trunk: reads the condition; a ModuleTrunk where None.
     """
 
-    def __init__(self, config: PeriodicConfig, spec: LoRASpec, condition_dim: int) -> None:
+    def __init__(
+        self,
+        config: PeriodicConfig,
+        spec: LoRASpec,
+        condition_dim: int,
+        trunk: nn.Module | None = None,
+    ) -> None:
         super().__init__(spec)
         self.config = config
-        self.trunk = ModuleTrunk(len(spec.modules), condition_dim, config.hidden, config.blocks)
+        self.trunk = trunk or ModuleTrunk(
+            len(spec.modules), condition_dim, config.hidden, config.blocks
+        )
         self.hidden = nn.Linear(config.hidden, config.hidden)
         self.patterns = nn.Linear(config.hidden, 2 * spec.r * config.period)
         self.gain_B = nn.Linear(config.hidden, 1)

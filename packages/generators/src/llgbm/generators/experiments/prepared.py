@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from llgbm.generators.experiments.prepare import prepare_deltas
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
-from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import TrainingInputs, inputs_of
+from llgbm.generators.training.settings import TrainingSettings
+
+Training = TypeVar("Training", bound=TrainingSettings)
 
 
 @dataclass
@@ -30,14 +32,14 @@ class Prepared:
     _caches: dict[Any, str] = field(default_factory=dict, init=False)
     _inputs: dict[Any, TrainingInputs] = field(default_factory=dict, init=False)
 
-    def cached(self, training: TrainConfig) -> TrainConfig:
+    def cached(self, training: Training) -> Training:
         """The same training, reading a delta cache that holds what it asks for."""
         key = (training.probes, training.chosen_deltas)
         if key not in self._caches:
             self._caches[key] = prepare_deltas(self.run, self.manifest, self.model, *key)
         return replace(training, delta_cache=self._caches[key])
 
-    def inputs(self, training: TrainConfig) -> TrainingInputs:
+    def inputs(self, training: TrainingSettings) -> TrainingInputs:
         """What a training of `cached` is trained on."""
         key = (
             training.probes,

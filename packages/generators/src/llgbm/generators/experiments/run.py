@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +25,11 @@ Experiment = Literal[
     "objective",
     "probes",
     "representation",
+    "vae-augmentation",
+    "vae-discrete",
+    "vae-gaussian",
+    "vae-hierarchical",
+    "vae-prior",
     "weights",
 ]
 
@@ -57,33 +64,40 @@ class ExperimentConfig:
 
 
 def run_experiment(config: ExperimentConfig) -> None:
-    """Run the experiment; see run_main, run_ablations and run_composition.
+    """Run the experiment; see run_main, run_ablations, run_composition and run_vae_experiment.
 
     Raises:
         RunError: another experiment works in the run folder.
     """
     root = config.run or Path("runs") / f"{config.preset}-experiments"
-    common = (config.base_model, config.seed)
+    # Settings that fit nothing are told before a folder is made.
+    work = _work(config, root)
     with alone(RunFolder(root)):
-        if config.name == "main":
-            from llgbm.generators.experiments.run_main import MainConfig, run_main
+        work()
 
-            run_main(MainConfig(config.preset, root, config.out, *common))
-        elif config.name == "composition":
-            from llgbm.generators.experiments.run_composition import (
-                CompositionConfig,
-                run_composition,
-            )
 
-            model, seed = common
-            run_composition(
-                CompositionConfig(config.preset, root, out=config.out, base_model=model, seed=seed)
-            )
-        else:
-            from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
+def _work(config: ExperimentConfig, root: Path) -> Callable[[], object]:
+    """What the experiment does, with its settings checked."""
+    base = (config.base_model, config.seed)
+    if config.name == "main":
+        from llgbm.generators.experiments.run_main import MainConfig, run_main
 
-            run_ablations(
-                AblationConfig(
-                    config.name, config.preset, root, config.out, config.variants, *common
-                )
-            )
+        return partial(run_main, MainConfig(config.preset, root, config.out, *base))
+    if config.name == "composition":
+        from llgbm.generators.experiments.run_composition import (
+            CompositionConfig,
+            run_composition,
+        )
+
+        composition = CompositionConfig(
+            config.preset, root, out=config.out, base_model=config.base_model, seed=config.seed
+        )
+        return partial(run_composition, composition)
+    common = (config.name, config.preset, root, config.out, config.variants, *base)
+    if config.name.startswith("vae-"):
+        from llgbm.generators.vae.experiments.run import VAEExperimentConfig, run_vae_experiment
+
+        return partial(run_vae_experiment, VAEExperimentConfig(*common))
+    from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
+
+    return partial(run_ablations, AblationConfig(*common))

@@ -97,6 +97,46 @@ class CosineRise:
         _check_fit("cosine rise", self.start, self.steps, steps)
 
 
+@dataclass(frozen=True)
+class Cyclical:
+    """A factor that rises from 0 to 1 again and again (Fu et al. 2019; seed 000, beta annealing).
+
+    Args:
+        period: steps of a cycle.
+        rise: share of a cycle that rises; the rest stays at 1.
+
+    Raises:
+        SettingError: no period, or a share outside (0, 1].
+    """
+
+    period: int = 400
+    rise: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.period < 1:
+            raise SettingError(f"cyclical: period: expected at least 1, got {self.period}")
+        if not 0 < self.rise <= 1:
+            raise SettingError(f"cyclical: rise: expected in (0, 1], got {self.rise:g}")
+
+    @property
+    def start(self) -> int:
+        """The first step of all."""
+        return 0
+
+    def at(self, step: int) -> float:
+        """Factor of step `step`, counted from 0."""
+        place = step % self.period
+        return min(1.0, place / (self.rise * self.period))
+
+    def check(self, steps: int) -> None:
+        """Raise SettingError where the first rise does not end within `steps`."""
+        if self.rise * self.period > steps:
+            raise SettingError(
+                f"cyclical: expected the first rise to end within the {steps} steps of the "
+                f"training, got a rise of {self.rise * self.period:g} steps"
+            )
+
+
 def _share(step: int, start: int, rise: int) -> float:
     if step < start:
         return 0.0

@@ -54,6 +54,8 @@ class TeachConfig:
         optim: optimiser settings.
         teachers_at_once: teachers in one forward; 0 chooses by tokens.
         save_every: steps between states that a resumed run goes on from.
+        keep_every: steps between checkpoints that are kept of every teacher along its way, for
+            VAEs to train on beside the teachers; 0 keeps none.
         seed: of initialisation, shards and data order.
     """
 
@@ -71,6 +73,7 @@ class TeachConfig:
     optim: TeacherOptim = field(default_factory=TeacherOptim)
     teachers_at_once: int = 0
     save_every: int = 10
+    keep_every: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -78,6 +81,7 @@ class TeachConfig:
         require_at_least(1, save_every=self.save_every)
         require_at_least(
             0,
+            keep_every=self.keep_every,
             examples_per_teacher=self.examples_per_teacher,
             teachers_at_once=self.teachers_at_once,
         )
@@ -102,7 +106,7 @@ class TeachConfig:
 
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, as JSON; where it runs and how often it saves do not."""
-        neutral = ("run", "save_every")
+        neutral = ("run", "save_every", "keep_every")
         content = {key: value for key, value in asdict(self).items() if key not in neutral}
         return json.loads(json.dumps(content))
 
@@ -170,7 +174,7 @@ def teach(config: TeachConfig, model: nn.Module | None = None, tokenizer: Any = 
             )
             together = text_fingerprint([shard.id for shard in group])[:12]
             state = folder.checkpoints / f".state-{together}.safetensors"
-            losses = _train(teachers, state, config, bar)
+            losses = _train(teachers, state, config, folder, manifest, bar)
             entries = _save(folder, group, teachers.weights, losses, manifest)
             manifest = Manifest(
                 manifest.base_model,
@@ -245,7 +249,14 @@ def initial_adapters(
     return LoRAWeights.concatenate([LoRAWeights.initial(spec, 1, g) for g in generators])
 
 
-def _train(teachers: BatchedTeachers, state: Path, config: TeachConfig, bar: tqdm) -> Tensor:
+def _train(
+    teachers: BatchedTeachers,
+    state: Path,
+    config: TeachConfig,
+    folder: RunFolder,
+    manifest: Manifest,
+    bar: tqdm,
+) -> Tensor:
     """Run a group to its end, from its saved state where there is one; losses [steps, n]."""
     losses = torch.full((config.optim.steps, len(teachers.shards)), float("nan"))
     if state.exists():
@@ -260,9 +271,28 @@ def _train(teachers: BatchedTeachers, state: Path, config: TeachConfig, bar: tqd
         bar.set_postfix(
             loss=f"{losses[step].mean():.3f}", padding=f"{batch.padding_share:.0%}", refresh=False
         )
-        if teachers.step % config.save_every == 0 and teachers.step < config.optim.steps:
+        if teachers.step == config.optim.steps:
+            break
+        # Before the state: what is resumed from it has been kept.
+        if config.keep_every and teachers.step % config.keep_every == 0:
+            _keep(folder, teachers, manifest)
+        if teachers.step % config.save_every == 0:
             save_tensors(state, {**teachers.state(), "losses": losses})
     return losses
+
+
+def _keep(folder: RunFolder, teachers: BatchedTeachers, manifest: Manifest) -> None:
+    """Write every adapter of a group as it stands on its way."""
+    weights = teachers.weights.to("cpu")
+    for index, shard in enumerate(teachers.shards):
+        path = folder.trajectories / shard.task / shard.id / f"step_{teachers.step:05d}"
+        if not path.exists():
+            save_adapter(
+                weights.select([index]),
+                path,
+                base_model_name=manifest.base_model,
+                base_fingerprint=manifest.base_fingerprint,
+            )
 
 
 def _save(

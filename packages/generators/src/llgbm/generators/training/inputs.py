@@ -28,7 +28,7 @@ from llgbm.generators.conditions import (
 from llgbm.generators.dataset import TeacherPrompts, read_prompts
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
-from llgbm.generators.training.config import TrainConfig
+from llgbm.generators.training.settings import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def collect_inputs(
     )
 
 
-def inputs_of(config: TrainConfig) -> TrainingInputs:
+def inputs_of(config: TrainingSettings) -> TrainingInputs:
     """Gather the inputs that a training asks for; see `collect_inputs`."""
     return collect_inputs(
         RunFolder(config.run),

@@ -1,0 +1,1 @@
+"""VAEs over adapters: latents to sample, interpolate and search in (seed 000)."""

@@ -1,0 +1,1 @@
+"""Bottlenecks: how features become a latent, one file each, with one interface."""

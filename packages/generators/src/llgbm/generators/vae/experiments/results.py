@@ -1,0 +1,131 @@
+"""Results of a VAE experiment: one writer, one reader, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.json_files import read_json
+from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.generators.vae.experiments.measure import Row
+
+SCHEMA, KIND = 1, "vae"
+
+
+@dataclass(frozen=True)
+class LatentFound:
+    """What a trained VAE's latent holds, on teachers that it has not seen.
+
+    Attributes:
+        numbers: of the latent.
+        parameters: trained.
+        seconds: of training steps.
+        kl: nats, None where nothing is told apart.
+        mutual_information: nats that z tells of which adapter it is.
+        active_units: share of the numbers that vary.
+        codes_used: share of the codebook, None where there is none.
+        code_perplexity: of the same.
+        silhouette: of the centres by task.
+        diversity: mean over conditions of 1 - cosine between updates of samples for one condition.
+    """
+
+    numbers: int
+    parameters: int
+    seconds: float
+    kl: float | None
+    mutual_information: float | None
+    active_units: float
+    codes_used: float | None
+    code_perplexity: float | None
+    silhouette: float | None
+    diversity: float
+
+
+@dataclass(frozen=True)
+class VAEResults:
+    """What a VAE experiment found.
+
+    Attributes:
+        name: of the experiment.
+        question: that it asks.
+        scale: in words.
+        environment: commit, versions, device, seed.
+        latents: variant -> what its latent holds.
+        rows: split (`held_out`: teachers of tasks trained on; `validation_family`) -> stand-in ->
+            row. A variant stands as `VARIANT` (rebuilt) and `VARIANT, written` (from prompts).
+    """
+
+    name: str
+    question: str
+    scale: str
+    environment: Mapping[str, Any]
+    latents: Mapping[str, LatentFound]
+    rows: Mapping[str, Mapping[str, Row]]
+
+    def write(self, path: Path) -> None:
+        """Write the file atomically."""
+        write_json(path, {"schema": SCHEMA, "kind": KIND, **asdict(self)})
+
+    @classmethod
+    def read(cls, path: Path) -> VAEResults:
+        """Read and check a file.
+
+        Raises:
+            RunError: missing, malformed or of another kind.
+        """
+        content = read_json(path, RunError)
+        found = (content.pop("schema", None), content.pop("kind", None))
+        if found != (SCHEMA, KIND):
+            raise RunError(mismatch(path, "schema and kind", (SCHEMA, KIND), found))
+        try:
+            content["latents"] = {n: LatentFound(**v) for n, v in content["latents"].items()}
+            content["rows"] = {
+                split: {
+                    name: Row(**{key: _read(value) for key, value in row.items()})
+                    for name, row in rows.items()
+                }
+                for split, rows in content["rows"].items()
+            }
+            return cls(**content)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"{path}: expected a VAE experiment's results, got {error!r}") from error
+
+
+def _read(value: Any) -> Any:
+    return Interval(**value) if isinstance(value, dict) else value
+
+
+def vae_table(results: VAEResults) -> str:
+    """Rows of every split, then what the latents hold, as aligned text."""
+    lines = []
+    for split, rows in results.rows.items():
+        head = ("ΔW cosine", "delta", "held-out", "accuracy", "- teacher", "above base")
+        lines.append(f"\n{split:<34}" + "".join(f"{word:>11}" for word in head))
+        for name, row in rows.items():
+            numbers = (
+                row.update_cosine.mean,
+                row.delta_cosine.mean,
+                row.held_out_delta_cosine.mean,
+                row.accuracy.mean,
+                row.over_teacher.mean,
+            )
+            cells = "".join(f"{number:>11.3f}" for number in numbers)
+            lines.append(f"{name:<34}{cells}{row.tasks_above_base:>11}")
+    words = ("numbers", "KL", "MI", "active", "codes", "silhouette", "diversity")
+    lines.append(f"\n{'latent':<34}" + "".join(f"{word:>11}" for word in words))
+    for name, found in results.latents.items():
+        values = (
+            found.kl,
+            found.mutual_information,
+            found.active_units,
+            found.codes_used,
+            found.silhouette,
+            found.diversity,
+        )
+        cells = "".join(f"{'-':>11}" if v is None else f"{v:>11.3f}" for v in values)
+        lines.append(f"{name:<34}{found.numbers:>11}{cells}")
+    return "\n".join(lines)

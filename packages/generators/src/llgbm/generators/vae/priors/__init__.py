@@ -1,0 +1,1 @@
+"""Priors p(z | condition), one file each, with one interface."""

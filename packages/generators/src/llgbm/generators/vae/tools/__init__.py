@@ -1,0 +1,1 @@
+"""Latent tools: sample, interpolate and search; each writes PEFT folders."""

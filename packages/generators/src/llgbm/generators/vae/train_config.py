@@ -1,0 +1,48 @@
+"""VAETrainConfig: what `llgbm train-vae` reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from llgbm.deltas.errors import require_at_least
+from llgbm.generators.training.settings import TrainingSettings
+from llgbm.generators.vae.augment import AugmentConfig
+from llgbm.generators.vae.config import VAEConfig
+from llgbm.generators.vae.loss import VAELoRALoss, recommended_vae_loss
+
+
+@dataclass(frozen=True)
+class VAETrainConfig(TrainingSettings):
+    """Train a VAE on the teachers of a run.
+
+    Args:
+        vae: parts and sizes.
+        loss: reconstruction, rate, behaviour; `recommended_vae_loss` where none is given.
+        augment: synthetic adapters beside the teachers.
+        hold_out: teachers of each task that it does not see, to be rebuilt in validation.
+    """
+
+    name: str = "vae"
+    batch_size: int = 12
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    loss: VAELoRALoss | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    hold_out: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, hold_out=self.hold_out)
+
+    @property
+    def chosen_objective(self) -> VAELoRALoss:
+        """The loss given, or the recommended one."""
+        return self.loss or recommended_vae_loss(self.steps)
+
+    def parts(self) -> dict[str, Any]:
+        """See TrainingSettings."""
+        return {"vae": self.vae, "loss": self.chosen_objective, "augment": self.augment}
+
+    def settings(self) -> dict[str, Any]:
+        """See TrainingSettings."""
+        return {**super().settings(), "hold_out": self.hold_out}

@@ -1,0 +1,175 @@
+"""`llgbm train-vae` and the latent tools, on the tiny run."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+import torch
+
+from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.deltas.peft_format import load_adapter
+from llgbm.generators.cli import CONSOLE
+from llgbm.generators.losses.update_cosine import update_cosine
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.training.metrics_log import read_metrics
+from llgbm.generators.vae.augment import interpolated, partial, with_noise
+from llgbm.generators.vae.files import load_vae
+from llgbm.generators.vae.train import VAETrainer
+
+SMALL = (
+    "--vae.latent-dim", "8", "--vae.delta-hidden", "16", "--steps", "6", "--batch-size", "2",
+    "--validate-every", "3", "--save-every", "2", "--condition-texts", "1", "3",
+)  # fmt: skip
+AUGMENTED = ("--augment.interpolated", "2", "--augment.partial", "2", "--augment.noise", "0.05")
+
+
+def train_vae(run, name: str, *more: str) -> int:
+    return CONSOLE.run(["train-vae", "--run", str(run), "--name", name, *SMALL, *more])
+
+
+def test_a_vae_is_trained_validated_and_read_back(run_copy, capsys) -> None:
+    assert train_vae(run_copy, "vae", *AUGMENTED) == 0
+    folder = RunFolder(run_copy).generator("vae")
+    records = [r for r in read_metrics(folder / "metrics.jsonl") if r["split"] == "held_out"]
+    assert [r["step"] for r in records] == [0, 3, 6]
+    assert {"update_cosine", "delta_cosine", "written_cosine", "kl", "active_units"} <= set(
+        records[-1]
+    )
+    assert 0 <= records[-1]["mutual_information"] <= 1.0  # two adapters: at most log 2
+    vae = load_vae(folder)
+    assert vae.layout.size == 8
+    assert vae.metadata["training"]["hold_out"] == 1
+    finished = json.loads((folder / "finished.json").read_text())
+    assert finished["best"] == pytest.approx(max(r["update_cosine"] for r in records[1:]), abs=1e-5)
+    # A generator beside it stays the run's generator.
+    assert RunFolder(run_copy).generators == ["generator"]
+    assert train_vae(run_copy, "vae", *AUGMENTED, "--lr", "0.01") == 2
+    assert "lr: expected 0.001 as in the run so far, got 0.01" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("vae.bottleneck:vector-quantized-config", "--vae.bottleneck.warmup-steps", "2",
+         "--vae.bottleneck.codebook-size", "4", "--vae.bottleneck.code-dim", "4"),
+        ("vae.bottleneck:finite-scalar-config",),
+        ("vae.encoder:condition-encoder-config", "vae.prior:mixture-prior-config"),
+    ],
+    ids=["vq", "fsq", "condition"],
+)  # fmt: skip
+def test_an_interrupted_training_goes_on_to_the_same_bits(run_copy, parts, monkeypatch) -> None:
+    step, calls = VAETrainer.train_step, []
+
+    def interrupted(self):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return step(self)
+
+    assert train_vae(run_copy, "whole", *parts) == 0
+    monkeypatch.setattr(VAETrainer, "train_step", interrupted)
+    assert train_vae(run_copy, "twice", *parts) == 130
+    monkeypatch.undo()
+    assert train_vae(run_copy, "twice", *parts) == 0
+    run = RunFolder(run_copy)
+    first, second = (load_vae(run.generator(name)).state_dict() for name in ("whole", "twice"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_samples_interpolations_and_a_search_are_peft_folders(run_copy, tmp_path, capsys) -> None:
+    assert train_vae(run_copy, "vae") == 0
+    out, where = tmp_path / "out", ["--vae", str(run_copy)]
+    assert (
+        CONSOLE.run(["sample", "say the letter", *where, "--n", "2", "--out", str(out / "s")]) == 0
+    )
+    drawn = [load_adapter(out / "s" / f"sample_{place:03d}") for place in range(2)]
+    path = drawn[0].spec.paths[0]
+    assert not torch.equal(drawn[0].lora_B[path], drawn[1].lora_B[path])
+    teachers = sorted((run_copy / "checkpoints" / "caps").iterdir())
+    arguments = [str(teachers[0]), "say the letter", *where, "--steps", "3"]
+    assert CONSOLE.run(["interpolate", *arguments, "--out", str(out / "i")]) == 0
+    assert [p.name for p in sorted((out / "i").iterdir())] == ["step_000", "step_001", "step_002"]
+    assert CONSOLE.run(["interpolate", *arguments, "--out", str(out / "i")]) == 2
+    assert "step_000" in capsys.readouterr().err
+    files = json.loads((run_copy / "checkpoints" / "manifest.json").read_text())["settings"][
+        "tasks"
+    ]
+    arguments = [files[0], *where, "--generations", "2", "--population", "4", "--examples", "2"]
+    assert CONSOLE.run(["search", *arguments, "--out", str(out / "f")]) == 0
+    assert "nats on validation" in capsys.readouterr().out
+    assert load_adapter(out / "f").n == 1
+
+
+def test_what_the_tools_cannot_read_is_named(run_copy, tmp_path, capsys) -> None:
+    assert CONSOLE.run(["sample", "x", "--vae", str(run_copy)]) == 2
+    assert "vae: expected one trained by `llgbm train-vae`, got none" in capsys.readouterr().err
+    assert train_vae(run_copy, "vae") == 0
+    capsys.readouterr()
+    for arguments, words in (
+        (["sample", " "], "text: expected a sentence"),
+        (["interpolate", str(tmp_path), "x"], "expected the folder of an adapter, got none"),
+        (["interpolate", "x", "y", "--steps", "1"], "steps: expected at least 2, got 1"),
+        (["search", "nowhere"], "nowhere"),
+        (["search", "arc_easy", "--sigma", "0"], "sigma: expected more than 0, got 0"),
+    ):
+        command = [*arguments, "--vae", str(run_copy), "--out", str(tmp_path / "out")]
+        assert CONSOLE.run(command) == 2, arguments
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_few_teachers_to_hold_any_out_are_refused(run_copy, capsys) -> None:
+    assert train_vae(run_copy, "vae", "--hold-out", "2") == 2
+    assert "expected more than the 2 held out, got 2" in capsys.readouterr().err
+    assert not RunFolder(run_copy).generator("vae").exists()
+
+
+def test_checkpoints_along_the_way_are_kept_and_trained_on(
+    tiny_run, tmp_path, teach_command, capsys
+) -> None:
+    run = tmp_path / "run"
+    arguments = teach_command(run, *tiny_run[1:])
+    assert CONSOLE.run([*arguments, "--keep-every", "2"]) == 0
+    kept = sorted((run / "trajectories" / "caps" / "caps_000").iterdir())
+    assert [path.name for path in kept] == ["step_00002", "step_00004"]
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    assert train_vae(run, "vae", "--augment.trajectories", "2") == 0
+    assert train_vae(run, "more", "--augment.trajectories", "3") == 2
+    assert "checkpoints: expected at least 3, got 2" in capsys.readouterr().err
+
+
+def test_interpolated_adapters_lie_between_in_the_space_of_updates(
+    tiny_spec, make_teachers
+) -> None:
+    teachers = make_teachers(tiny_spec, 2)
+    middle = interpolated(teachers, [(0, 1)], [0.5])
+    path = tiny_spec.paths[0]
+    updates = teachers.lora_B[path] @ teachers.lora_A[path]
+    u, s, vh = torch.linalg.svd(updates.mean(0))
+    best = (u[:, : tiny_spec.r] * s[: tiny_spec.r]) @ vh[: tiny_spec.r]
+    torch.testing.assert_close(
+        (middle.lora_B[path] @ middle.lora_A[path])[0], best, atol=1e-5, rtol=1e-3
+    )
+    ends = interpolated(teachers, [(0, 1), (0, 1)], [0.0, 1.0])
+    torch.testing.assert_close(update_cosine(ends, teachers), torch.ones(2), atol=1e-4, rtol=0)
+
+
+def test_partial_adapters_lose_whole_layers(tiny_spec, make_teachers) -> None:
+    teachers = make_teachers(tiny_spec, 4)
+    part = partial(teachers, 0.5, random.Random(0))
+    norms = part.delta_norms() > 0
+    for row in norms:
+        layers = {m.layer for m, moved in zip(tiny_spec.modules, row, strict=True) if moved}
+        still = {m.layer for m, moved in zip(tiny_spec.modules, row, strict=True) if not moved}
+        assert len(layers) == 1
+        assert not layers & still
+
+
+def test_noise_is_a_share_of_each_factor(tiny_spec, make_teachers) -> None:
+    teachers = make_teachers(tiny_spec, 2)
+    noisy = with_noise(teachers, 0.1, torch.Generator().manual_seed(0))
+    path = tiny_spec.paths[0]
+    moved = (noisy.lora_B[path] - teachers.lora_B[path]).norm() / teachers.lora_B[path].norm()
+    assert float(moved) == pytest.approx(0.1, rel=0.2)
