@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from llgbm.deltas.canonical.product_svd import balanced_factors, product_svd
+from llgbm.deltas.canonical.product_svd import balanced_factors, leading_svd, product_svd
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 
@@ -84,22 +84,8 @@ def _average(A: Tensor, B: Tensor, shares: Tensor, rank: int) -> tuple[Tensor, T
 
 
 def _truncated(update: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """Best rank-`rank` factors of a full update [out, in].
-
-    Through the eigenvectors of the smaller Gram matrix, in float64, where squaring the singular
-    values costs no digit that float32 has: several times faster than the decomposition itself.
-    """
-    if update.shape[0] > update.shape[1]:
-        lora_B, lora_A = _truncated(update.mT, rank)
-        return lora_A.mT.contiguous(), lora_B.mT.contiguous()
-    exact = update.double()
-    squares, vectors = torch.linalg.eigh(exact @ exact.mT)
-    kept = min(rank, len(squares))
-    s = squares[-kept:].flip(0).clamp_min(0).sqrt()
-    u = vectors[:, -kept:].flip(1)
-    rounding = 1e-7 * s[:1]
-    vh = (u.mT @ exact) / s.clamp_min(rounding).clamp_min(1e-300)[:, None]
-    return balanced_factors(u.to(update), s.to(update), vh.to(update), rank)
+    """Best rank-`rank` factors of a full update [out, in]."""
+    return balanced_factors(*leading_svd(update, rank), rank)
 
 
 def _combined(

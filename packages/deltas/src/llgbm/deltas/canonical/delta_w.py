@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from llgbm.deltas.canonical.form import Parts
-from llgbm.deltas.canonical.product_svd import balanced_factors
+from llgbm.deltas.canonical.product_svd import balanced_factors, leading_svd
 
 
 @dataclass(frozen=True)
@@ -24,5 +23,4 @@ class DeltaWForm:
 
     def factors(self, parts: Parts, r: int, scaling: float) -> tuple[Tensor, Tensor]:
         """See CanonicalForm."""
-        u, s, vh = torch.linalg.svd(parts["delta_w"], full_matrices=False)
-        return balanced_factors(u, s, vh, r, scaling)
+        return balanced_factors(*leading_svd(parts["delta_w"], r), r, scaling)

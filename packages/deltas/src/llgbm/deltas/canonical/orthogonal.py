@@ -29,17 +29,21 @@ class OrthogonalForm:
     def parts(self, lora_A: Tensor, lora_B: Tensor, scaling: float) -> Parts:
         """See CanonicalForm."""
         r, width = lora_A.shape[1:]
+        dtype = lora_A.dtype
         generator = torch.Generator().manual_seed(self.seed)
-        mix = torch.randn(width, r, generator=generator, dtype=lora_A.dtype) / width**0.5
-        seen = lora_B @ (lora_A @ mix.to(lora_A.device))
-        q, triangle = torch.linalg.qr(seen)
+        mix = torch.randn(width, r, generator=generator, dtype=torch.float64) / width**0.5
+        # In float64: what few combinations of columns see of ΔW's space is blurred by rounding as
+        # much as the combinations are alike.
+        lora_A, lora_B = lora_A.double(), lora_B.double()
+        q, triangle = torch.linalg.qr(lora_B @ (lora_A @ mix.to(lora_A.device)))
         diagonal = triangle.diagonal(dim1=1, dim2=2)
         # A basis vector of rounding, as of a deficient update, is no direction of ΔW.
         size = diagonal.abs()
-        kept = size > 1e3 * torch.finfo(q.dtype).eps * size.amax(1, keepdim=True)
+        kept = size > 1e3 * torch.finfo(dtype).eps * size.amax(1, keepdim=True)
         q = q * (torch.where(diagonal < 0, -1.0, 1.0).to(q.dtype) * kept)[:, None]
         q = F.pad(q, (0, r - q.shape[2]))
-        return {"q": q, "coordinates": scaling * (q.mT @ lora_B) @ lora_A}
+        coordinates = scaling * (q.mT @ lora_B) @ lora_A
+        return {"q": q.to(dtype), "coordinates": coordinates.to(dtype)}
 
     def factors(self, parts: Parts, r: int, scaling: float) -> tuple[Tensor, Tensor]:
         """See CanonicalForm."""

@@ -1,4 +1,4 @@
-"""The singular value decomposition of B A without forming B A."""
+"""Singular value decompositions of updates: of B A without forming it, and of a full ΔW."""
 
 from __future__ import annotations
 
@@ -30,6 +30,33 @@ def product_svd(lora_A: Tensor, lora_B: Tensor) -> tuple[Tensor, Tensor, Tensor]
     u, s, vh = u * kept[:, None], s * kept, vh * kept[..., None]
     missing = lora_A.shape[1] - s.shape[1]
     return F.pad(u, (0, missing)), F.pad(s, (0, missing)), F.pad(vh, (0, 0, 0, missing))
+
+
+def leading_svd(update: Tensor, r: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the r largest singular values of full updates, with their vectors.
+
+    Through the eigenvectors of the smaller Gram matrix, in float64, where squaring the singular
+    values costs no digit that float32 has: several times faster than the decomposition itself.
+
+    Args:
+        update: [..., out, in] float32 or float64.
+        r: values wanted; fewer where a side is shorter.
+
+    Returns:
+        u [..., out, k], s [..., k] descending and vh [..., k, in], of the update's type.
+    """
+    if update.shape[-2] > update.shape[-1]:
+        u, s, vh = leading_svd(update.mT, r)
+        return vh.mT, s, u.mT
+    exact = update.double()
+    squares, vectors = torch.linalg.eigh(exact @ exact.mT)
+    k = min(r, squares.shape[-1])
+    s = squares[..., -k:].flip(-1).clamp_min(0).sqrt()
+    u = vectors[..., -k:].flip(-1)
+    # Of a direction that is rounding nothing is kept, rather than a rounding of length one.
+    kept = s > 1e-7 * s[..., :1]
+    vh = (u.mT @ exact) / torch.where(kept, s, 1.0)[..., None] * kept[..., None]
+    return u.to(update), (s * kept).to(update), vh.to(update)
 
 
 def balanced_factors(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.canonical.adapters import CANONICAL_FORMS, canonicalize_adapter
@@ -14,6 +15,7 @@ from llgbm.deltas.canonical.gauge import random_gauge
 from llgbm.deltas.delta import DeltaSpec, compute_delta
 from llgbm.deltas.errors import require_at_least
 from llgbm.deltas.probes import ProbeSet
+from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 
 
@@ -66,42 +68,54 @@ def check_forms(
     require_at_least(2, gauges=gauges)
     weights.check_finite()
     before = compute_delta(model, weights, probes, spec)
-    generator = torch.Generator().manual_seed(seed)
-    # In float64, so that what is left is the form's doing and not the gauge's rounding.
-    exact = weights.map(torch.Tensor.double)
-    turned = [random_gauge(exact, generator) for _ in range(gauges)]
-    raw: list[dict[str, Parts]] = [
-        {path: {"A": one.lora_A[path], "B": one.lora_B[path]} for path in one.spec.paths}
-        for one in turned
-    ]
-    checks = [_check("factors", weights, weights, before, before, raw)]
-    for form in CANONICAL_FORMS:
-        back = canonicalize_adapter(weights, form).weights()
-        after = compute_delta(model, back, probes, spec)
-        parts = [dict(canonicalize_adapter(one, form).parts) for one in turned]
-        checks.append(_check(form, weights, back, before, after, parts))
+    checks = []
+    for form in ("factors", *CANONICAL_FORMS):
+        generator = torch.Generator().manual_seed(seed)
+        lora_A, lora_B = {}, {}
+        numbers, sums = 0, [0.0, 0.0]
+        # Module by module: a form of all ΔW at once is as large as the model, and there are many.
+        for path, one in _modules(weights):
+            back = one if form == "factors" else canonicalize_adapter(one, form).weights()
+            lora_A[path], lora_B[path] = back.lora_A[path], back.lora_B[path]
+            # In float64, so that what is left is the form's doing and not the gauge's rounding.
+            exact = one.map(torch.Tensor.double)
+            turned = [_parts(random_gauge(exact, generator), form) for _ in range(gauges)]
+            numbers += sum(part[0].numel() for part in turned[0].values())
+            for place, value in enumerate(_spread(turned)):
+                sums[place] += value
+        whole = LoRAWeights(weights.spec, lora_A, lora_B)
+        after = before if form == "factors" else compute_delta(model, whole, probes, spec)
+        error = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+        checks.append(
+            FormCheck(
+                form,
+                numbers,
+                max(_update_error(weights, whole, path) for path in weights.spec.paths),
+                float(delta_cosine(after, before).min()),
+                float(error.nan_to_num(0.0).max()),
+                sums[0] / sums[1] if sums[1] else 0.0,
+            )
+        )
     return checks
 
 
-def _check(
-    form: str,
-    weights: LoRAWeights,
-    back: LoRAWeights,
-    before: Tensor,
-    after: Tensor,
-    parts: list[dict[str, Parts]],
-) -> FormCheck:
-    first = parts[0]
-    numbers = sum(part[0].numel() for module in first.values() for part in module.values())
-    error = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
-    return FormCheck(
-        form,
-        numbers,
-        max(_update_error(weights, back, path) for path in weights.spec.paths),
-        float(delta_cosine(after, before).min()),
-        float(error.nan_to_num(0.0).max()),
-        _variance(parts),
-    )
+def _modules(weights: LoRAWeights) -> Iterator[tuple[str, LoRAWeights]]:
+    """The adapters of every module alone."""
+    for module in weights.spec.modules:
+        spec = LoRASpec((module,), weights.spec.r, weights.spec.lora_alpha)
+        path = module.path
+        yield (
+            path,
+            LoRAWeights(spec, {path: weights.lora_A[path]}, {path: weights.lora_B[path]}),
+        )
+
+
+def _parts(one: LoRAWeights, form: str) -> Parts:
+    """Parts of the only module."""
+    path = one.spec.paths[0]
+    if form == "factors":
+        return {"A": one.lora_A[path], "B": one.lora_B[path]}
+    return canonicalize_adapter(one, form).parts[path]
 
 
 def _update_error(weights: LoRAWeights, back: LoRAWeights, path: str) -> float:
@@ -114,12 +128,11 @@ def _update_error(weights: LoRAWeights, back: LoRAWeights, path: str) -> float:
     return float(torch.where(size > 0, error / size, error).max())
 
 
-def _variance(parts: list[dict[str, Parts]]) -> float:
-    """Variance over gauges over the mean square, of all entries of all adapters."""
+def _spread(turned: list[Parts]) -> tuple[float, float]:
+    """Variance over gauges and mean square, each added up over all entries."""
     variance = square = 0.0
-    for path, module in parts[0].items():
-        for name in module:
-            stacked = torch.stack([one[path][name] for one in parts])
-            variance += float(stacked.var(0, correction=0).sum())
-            square += float(stacked.square().mean(0).sum())
-    return variance / square if square else 0.0
+    for name in turned[0]:
+        stacked = torch.stack([parts[name] for parts in turned])
+        variance += float(stacked.var(0, correction=0).sum())
+        square += float(stacked.square().mean(0).sum())
+    return variance, square
