@@ -186,3 +186,33 @@ def run_copy(tiny_run, tmp_path):
 
     shutil.copytree(tiny_run[0], tmp_path / "run")
     return tmp_path / "run"
+
+
+@pytest.fixture
+def set_tiny_preset(tiny_run, monkeypatch):
+    """Return a maker of sizes for the tiny model and its tasks, in place of the `demo` preset."""
+    from llgbm.generators.experiments import presets
+    from llgbm.generators.teachers.batched import TeacherOptim
+
+    def make(**changes):
+        files = tiny_run[2]
+        sizes = {
+            "tasks": (files[0], files[1]),
+            "validation": (files[2],),
+            "held_out": (),
+            "teachers_per_task": 2,
+            "teacher": TeacherOptim(steps=4, examples_per_step=4, lr=0.02),
+            "steps": 6,
+            "batch_size": 2,
+            "codes": 2,
+            "seeds": 2,
+            "examples": 4,
+            "equal_seconds": 0.5,
+            "pairs": 1,
+            "r": 2,
+        }
+        tiny = presets.ExperimentPreset(**{**sizes, **changes})
+        monkeypatch.setitem(presets.PRESETS, "demo", tiny)
+        return tiny
+
+    return make

@@ -10,13 +10,12 @@ from llgbm.deltas.errors import RunError
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.experiments import presets
 from llgbm.generators.experiments.composition import pairs_of
 from llgbm.generators.experiments.composition_results import CompositionResults
 from llgbm.generators.experiments.mixed_teachers import first_teachers, mixed_teachers
 from llgbm.generators.experiments.run_composition import CompositionConfig, run_composition
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.batched import BatchedTeachers
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.behaviour import Behaviour
 
@@ -26,24 +25,11 @@ ARMS = {
 }  # fmt: skip
 
 
-def test_the_experiment_compares_every_mixture(tiny_run, tmp_path, monkeypatch, capsys) -> None:
-    _, folder, files = tiny_run
-    tiny = presets.ExperimentPreset(
-        tasks=(files[0], files[1]),
-        validation=(),
-        held_out=(),
-        teachers_per_task=2,
-        teacher=TeacherOptim(steps=4, examples_per_step=4, lr=0.02),
-        steps=6,
-        batch_size=2,
-        codes=2,
-        seeds=1,
-        examples=4,
-        equal_seconds=0.5,
-        pairs=3,
-        r=2,
-    )
-    monkeypatch.setitem(presets.PRESETS, "demo", tiny)
+def test_the_experiment_compares_every_mixture(
+    tiny_run, tmp_path, set_tiny_preset, monkeypatch, capsys
+) -> None:
+    folder = tiny_run[1]
+    tiny = set_tiny_preset(validation=(), seeds=1, pairs=3)
     model, tokenizer = load_base_model(str(folder))
     config = CompositionConfig("demo", tmp_path, out=tmp_path / "out.json", base_model=str(folder))
     results = run_composition(config, model, tokenizer)

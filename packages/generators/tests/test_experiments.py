@@ -18,33 +18,15 @@ from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablat
 from llgbm.generators.experiments.variants import ABLATIONS
 from llgbm.generators.losses import DeltaGuided, MultiTask, Ramp
 from llgbm.generators.runs import RunFolder, alone
-from llgbm.generators.teachers.batched import TeacherOptim
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import collect_inputs
 from llgbm.generators.training.train import Trainer
 
 
 @pytest.fixture
-def tiny_preset(tiny_run, monkeypatch) -> ExperimentPreset:
-    """Put sizes for the tiny model and its three tasks in place of the `demo` preset."""
-    files = tiny_run[2]
-    tiny = ExperimentPreset(
-        tasks=(files[0], files[1]),
-        validation=(files[2],),
-        held_out=(),
-        teachers_per_task=2,
-        teacher=TeacherOptim(steps=4, examples_per_step=4, lr=0.02),
-        steps=6,
-        batch_size=2,
-        codes=2,
-        seeds=2,
-        examples=4,
-        equal_seconds=0.5,
-        pairs=1,
-        r=2,
-    )
-    monkeypatch.setitem(presets.PRESETS, "demo", tiny)
-    return tiny
+def tiny_preset(set_tiny_preset) -> ExperimentPreset:
+    """Sizes for the tiny model in place of the `demo` preset."""
+    return set_tiny_preset()
 
 
 def ablate(run: Path, model: Path, name: str, *variants: str) -> AblationResults:

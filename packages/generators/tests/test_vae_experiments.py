@@ -10,10 +10,8 @@ import torch
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.cli import CONSOLE
-from llgbm.generators.experiments import presets
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.losses.update_cosine import update_cosine
-from llgbm.generators.teachers.batched import TeacherOptim
 from llgbm.generators.vae.experiments.references import (
     nearest_teachers,
     task_means,
@@ -26,26 +24,9 @@ from llgbm.generators.vae.train_config import VAETrainConfig
 
 
 @pytest.fixture
-def tiny_preset(tiny_run, monkeypatch) -> ExperimentPreset:
-    """Put sizes for the tiny model and its three tasks in place of the `demo` preset."""
-    files = tiny_run[2]
-    tiny = ExperimentPreset(
-        tasks=(files[0], files[1]),
-        validation=(files[2],),
-        held_out=(),
-        teachers_per_task=3,
-        teacher=TeacherOptim(steps=4, examples_per_step=4, lr=0.02),
-        steps=6,
-        batch_size=2,
-        codes=2,
-        seeds=1,
-        examples=4,
-        equal_seconds=0.5,
-        pairs=1,
-        r=2,
-    )
-    monkeypatch.setitem(presets.PRESETS, "demo", tiny)
-    return tiny
+def tiny_preset(set_tiny_preset) -> ExperimentPreset:
+    """Sizes for the tiny model in place of the `demo` preset."""
+    return set_tiny_preset(teachers_per_task=3, seeds=1)
 
 
 def test_an_experiment_rebuilds_unseen_teachers_beside_simpler_answers(

@@ -132,6 +132,14 @@ class TrainingLoop(ABC):
         # Of training steps alone, over interruptions; validation is not counted.
         self.seconds = 0.0
 
+    def metadata(self) -> dict[str, Any]:
+        """What travels with what is trained: its base, and how it was trained."""
+        return {
+            "base_model": self.inputs.manifest.base_model,
+            "base_fingerprint": self.inputs.manifest.base_fingerprint,
+            "training": self.config.settings(),
+        }
+
     @abstractmethod
     def new_module(self) -> nn.Module:
         """Build what is trained, with seeded parameters and the teachers' scales."""

@@ -99,11 +99,7 @@ class Trainer(TrainingLoop):
             tuple(inputs.deltas.shape[1:]),
             config.seed,
         )
-        generator.metadata = {
-            "base_model": inputs.manifest.base_model,
-            "base_fingerprint": inputs.manifest.base_fingerprint,
-            "training": config.settings(),
-        }
+        generator.metadata = self.metadata()
         generator.fit_scales(inputs.weights, inputs.deltas)
         # Processes wait for the gradients of all that is trained.
         generator.delta_head.requires_grad_(self.objective.trains_head)

@@ -137,11 +137,7 @@ class VAETrainer(TrainingLoop):
         vae = LoRAGeneratorVAE(
             sizes, inputs.weights.spec, tuple(inputs.deltas.shape[1:]), config.seed
         )
-        vae.metadata = {
-            "base_model": inputs.manifest.base_model,
-            "base_fingerprint": inputs.manifest.base_fingerprint,
-            "training": config.settings(),
-        }
+        vae.metadata = self.metadata()
         # Of the teachers alone: interpolated adapters are factored in another frame.
         teachers = list(range(len(inputs.entries)))
         vae.fit_scales(inputs.weights.select(teachers), inputs.deltas[: len(teachers)])
