@@ -22,6 +22,12 @@ CONSOLE = Console(
         "canonical": Subcommand(
             f"{_COMMANDS}.canonical", "CanonicalConfig", "canonical", "check canonical forms"
         ),
+        "meaning": Subcommand(
+            f"{_COMMANDS}.meaning", "MeaningConfig", "meaning", "compare across base models"
+        ),
+        "project": Subcommand(
+            f"{_COMMANDS}.project", "ProjectConfig", "project", "deltas in a smaller width"
+        ),
         "merge": Subcommand(f"{_COMMANDS}.merge", "MergeConfig", "merge", "one adapter of several"),
     },
 )
