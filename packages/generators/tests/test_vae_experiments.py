@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,51 +11,167 @@ import torch
 
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.losses.update_cosine import update_cosine
+from llgbm.generators.vae.experiments import presets
+from llgbm.generators.vae.experiments.codes import (
+    code_task_information,
+    codes_of_tasks,
+    table_of_codes,
+)
+from llgbm.generators.vae.experiments.layers import own_share
 from llgbm.generators.vae.experiments.references import (
     nearest_teachers,
     task_means,
     update_gram,
 )
 from llgbm.generators.vae.experiments.results import VAEResults
+from llgbm.generators.vae.experiments.rivals import DELTA_ONLY, MULTI_TASK
 from llgbm.generators.vae.experiments.run import VAEExperimentConfig, run_vae_experiment
 from llgbm.generators.vae.experiments.variants import VAE_EXPERIMENTS
+from llgbm.generators.vae.experiments.ways import LATENT, STRAIGHT, TEACHERS
 from llgbm.generators.vae.train_config import VAETrainConfig
 
 
 @pytest.fixture
-def tiny_preset(set_tiny_preset) -> ExperimentPreset:
-    """Sizes for the tiny model in place of the `demo` preset."""
-    return set_tiny_preset(teachers_per_task=3, seeds=1)
+def tiny_vae_preset(set_tiny_preset, monkeypatch) -> ExperimentPreset:
+    """Sizes for the tiny model in place of the VAE experiments' `demo` preset."""
+    tiny = set_tiny_preset(
+        teachers_per_task=3, seeds=1, data="shared", examples_per_teacher=8, keep_every=1
+    )
+    monkeypatch.setitem(presets.VAE_PRESETS, "demo", tiny)
+    return tiny
 
 
 def test_an_experiment_rebuilds_unseen_teachers_beside_simpler_answers(
-    tiny_run, tiny_preset, tmp_path, capsys
+    tiny_run, tiny_vae_preset, tmp_path, capsys
 ) -> None:
     model, tokenizer = load_base_model(str(tiny_run[1]))
     config = VAEExperimentConfig(
-        "vae-hierarchical", "demo", tmp_path, tmp_path / "out.json", base_model=str(tiny_run[1])
+        "vae-hierarchical", tmp_path, out=tmp_path / "out.json", base_model=str(tiny_run[1])
     )
     results = run_vae_experiment(config, model, tokenizer)
     assert VAEResults.read(tmp_path / "out.json") == results
-    assert list(results.latents) == ["flat", "hierarchical"]
-    assert results.latents["hierarchical"].numbers == 64 + 2 * 32
-    assert 0 <= results.latents["flat"].active_units <= 1
+    flat, hierarchical = results.latents["flat"], results.latents["hierarchical"]
+    assert hierarchical.numbers == 64 + 2 * 32
+    assert 0 <= flat.active_units <= 1
+    assert len(flat.kl_by_unit) == 64
+    assert sum(flat.kl_by_unit) == pytest.approx(flat.kl, rel=1e-4)
+    assert flat.layers is None
+    assert len(hierarchical.layers.update_cosine_lost) == 2
+    assert 0 <= hierarchical.layers.own_share <= 1
+    assert flat.codes_by_task == {}
     seen, family = results.rows["held_out"], results.rows["validation_family"]
-    stand_ins = {"teacher", "mean adapter", "nearest teacher", "flat", "flat, written"}
-    assert stand_ins <= set(family)
+    stand_ins = {"teacher", "mean adapter", "nearest teacher", "nearest teacher by text", "flat"}
+    assert stand_ins | {"flat, written"} <= set(family)
     assert "mean of the task's others" in seen
     assert "mean of the task's others" not in family  # nothing of that family was seen
     assert seen["teacher"].update_cosine.mean == pytest.approx(1, abs=1e-4)
     assert seen["teacher"].over_teacher.mean == 0
     assert seen["teacher"].update_cosine.n == 2  # one of each seen task
+    assert set(seen["teacher"].accuracy_by_task) == {"caps", "digits"}
     assert family["teacher"].update_cosine.n == 3
-    assert "flat, written" in capsys.readouterr().out
-    (tmp_path / "out.json").write_text('{"schema": 1, "kind": "vae", "name": "x"}')
-    with pytest.raises(RunError, match="expected a VAE experiment's results"):
+    assert [found.kind for found in results.maps] == ["PCA", "t-SNE"]
+    assert Counter(results.maps[0].splits) == {
+        "trained": 2, "held_out": 2, "validation_family": 3
+    }  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "flat, written" in shown
+    assert "straight, teachers" in shown
+    (tmp_path / "out.json").write_text('{"schema": 2, "kind": "vae", "name": "x"}')
+    with pytest.raises(RunError, match="expected a VAE experiment's results, got required field"):
         VAEResults.read(tmp_path / "out.json")
+
+
+def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path) -> None:
+    model, tokenizer = load_base_model(str(tiny_run[1]))
+    config = VAEExperimentConfig(
+        "vae-gaussian", tmp_path, variants=("no delta",), base_model=str(tiny_run[1])
+    )
+    results = run_vae_experiment(config, model, tokenizer)
+    latent, straight, teachers = (results.ways[name] for name in (LATENT, STRAIGHT, TEACHERS))
+    for end in (0, -1):
+        assert latent.accuracy[end] == straight.accuracy[end]
+        # The straight way's ends are merges, in another frame of factors: bfloat16 rounds apart.
+        assert latent.end_cosine[end] == pytest.approx(straight.end_cosine[end], abs=0.01)
+    assert teachers.start_cosine[0] == pytest.approx(1, abs=1e-3)
+    assert teachers.end_cosine[-1] == pytest.approx(1, abs=1e-3)
+    assert teachers.start_cosine == tuple(sorted(teachers.start_cosine, reverse=True))
+    for way in results.ways.values():
+        assert way.unevenness >= 1 - 1e-6
+        assert way.detour >= 1 - 1e-6
+    assert straight.over_straight.mean == 0
+    # The same settings under another name are not trained again.
+    folder = tmp_path / "generators" / results.latents["gaussian"].folder / "vae.safetensors"
+    written = folder.stat().st_mtime_ns
+    again = run_vae_experiment(
+        replace(config, name="vae-prior", variants=("mixture",)), model, tokenizer
+    )
+    assert again.latents["normal"].folder == results.latents["gaussian"].folder
+    assert folder.stat().st_mtime_ns == written
+
+
+def test_codes_are_counted_by_task_and_generators_without_a_vae_stand_beside(
+    tiny_run, tiny_vae_preset, tmp_path
+) -> None:
+    model, tokenizer = load_base_model(str(tiny_run[1]))
+    config = VAEExperimentConfig(
+        "vae-comparison", tmp_path, variants=("vq",), base_model=str(tiny_run[1])
+    )
+    results = run_vae_experiment(config, model, tokenizer)
+    assert {MULTI_TASK, DELTA_ONLY} <= set(results.rows["held_out"])
+    vq = results.latents["vq"]
+    assert set(vq.codes_by_task) == {"caps", "digits"}
+    used = {code for counts in vq.codes_by_task.values() for code in counts}
+    assert len(used) / 128 == pytest.approx(vq.codes_used)
+    assert -1 <= vq.code_task_information <= 1
+
+
+def test_codes_that_name_the_task_tell_all_and_codes_of_each_adapter_nothing() -> None:
+    tasks = ["a", "a", "a", "b", "b", "b"]
+    telling = torch.tensor([[5, 5, 5, 2, 2, 2]]).T
+    assert code_task_information(telling, tasks) == pytest.approx(1)
+    own = torch.arange(6)[:, None]
+    assert code_task_information(own, tasks) == pytest.approx(0, abs=1e-6)
+    both = torch.cat([telling, torch.zeros_like(telling)], 1)
+    assert code_task_information(both, tasks) == pytest.approx(0.5)
+    counted = codes_of_tasks(both, tasks)
+    assert counted == {"a": {"5": 3, "0": 3}, "b": {"2": 3, "0": 3}}
+    codes, table = table_of_codes(counted)
+    assert codes == ["0", "5", "2"]
+    assert table.tolist() == [[3, 3, 0], [3, 0, 3]]
+
+
+def test_a_code_of_a_layer_that_its_decoder_alone_reads_changes_that_layer_alone(
+    tiny_spec, make_teachers, monkeypatch
+) -> None:
+    teachers = make_teachers(tiny_spec, 3)
+    layers = sorted({module.layer for module in tiny_spec.modules})
+    changed = LoRAWeights(
+        tiny_spec,
+        teachers.lora_A,
+        {
+            module.path: (1 + (module.layer == layers[0])) * teachers.lora_B[module.path]
+            for module in tiny_spec.modules
+        },
+    )
+    assert own_share(teachers, changed, 0) == pytest.approx(1, abs=1e-5)
+    assert own_share(teachers, changed, 1) == pytest.approx(0, abs=1e-5)
+    assert own_share(teachers, teachers, 0) == 0
+
+
+def test_a_preset_with_too_few_teachers_a_task_is_told() -> None:
+    with pytest.raises(SettingError, match="expected more than 2 of each task.*got 2 disjoint"):
+        VAEExperimentConfig("vae-prior", Path("x"), teachers="disjoint")
+
+
+def test_variants_on_trajectories_need_checkpoints() -> None:
+    with_them = VAEExperimentConfig("vae-augmentation", Path("x"))
+    assert "trajectories" in with_them.experiment.variants
+    without = VAEExperimentConfig("vae-augmentation", Path("x"), "small", teachers="disjoint")
+    assert "trajectories" not in without.experiment.variants
 
 
 @pytest.mark.parametrize("name", sorted(VAE_EXPERIMENTS))
@@ -88,7 +206,7 @@ def test_references_are_what_they_say(tiny_spec, make_teachers) -> None:
 
 def test_unknown_experiments_and_variants_are_named(capsys) -> None:
     with pytest.raises(SettingError, match="expected one of .*vae-gaussian.* got 'vae-x'"):
-        VAEExperimentConfig("vae-x")
+        VAEExperimentConfig("vae-x", Path("x"))
     command = ["experiment", "vae-prior", "--variants", "laplace"]
     assert CONSOLE.run(command) == 2
     assert "variants: expected among" in capsys.readouterr().err

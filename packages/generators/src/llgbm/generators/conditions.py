@@ -117,6 +117,11 @@ class ConditionBatch:
         """Move both tensors."""
         return ConditionBatch(self.embeddings.to(device), self.mask.to(device))
 
+    def mean(self) -> Tensor:
+        """Return the mean embedding of each condition's texts, [b, dim]."""
+        mask = self.mask[..., None]
+        return (self.embeddings * mask).sum(1) / mask.sum(1)
+
     def select(self, indices: Sequence[int]) -> ConditionBatch:
         """Return the conditions at `indices`, in that order."""
         rows = list(indices)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from llgbm.generators.teachers.batched import TeacherOptim
+from llgbm.generators.teachers.shards import ShardData
 
 PresetName = Literal["demo", "small", "gpu"]
 
@@ -20,14 +21,17 @@ class ExperimentPreset:
         held_out: of test families, which only `llgbm evaluate` looks at.
         teachers_per_task: teachers of each task.
         teacher: their optimiser settings.
-        r: rank of all adapters; lora_alpha is twice that.
         steps: of a generator.
         batch_size: adapters of a generator step.
         codes: of the full-width decoder.
         seeds: generators of each variant, and generators that are evaluated.
         examples: examples scored of each task.
         equal_seconds: of training steps, where variants are compared at equal time.
-        pairs: of tasks, where mixtures are asked about.
+        pairs: of tasks, where mixtures or the way from one to the other are asked about.
+        r: rank of all adapters; lora_alpha is twice that.
+        data: whether teachers of a task share their examples.
+        examples_per_teacher: most examples of one; 0 for all.
+        keep_every: steps between checkpoints that stay of every teacher's way; 0 for none.
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +47,9 @@ class ExperimentPreset:
     equal_seconds: float
     pairs: int
     r: int = 8
+    data: ShardData = "disjoint"
+    examples_per_teacher: int = 0
+    keep_every: int = 0
 
 
 # MMLU subjects of the `gpu` preset: every one is a family of its own. The smallest, of a hundred

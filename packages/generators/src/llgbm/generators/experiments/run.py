@@ -13,6 +13,7 @@ import tyro
 from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.generators.experiments.presets import PresetName
 from llgbm.generators.runs import RunFolder, alone
+from llgbm.generators.teachers.shards import ShardData
 
 Experiment = Literal[
     "aggregation",
@@ -26,6 +27,7 @@ Experiment = Literal[
     "probes",
     "representation",
     "vae-augmentation",
+    "vae-comparison",
     "vae-discrete",
     "vae-gaussian",
     "vae-hierarchical",
@@ -42,9 +44,11 @@ class ExperimentConfig:
         name: of the experiment; `main` is the whole job of a preset.
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
         run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
-            where not given. A second call goes on where the first stopped.
+            where not given, or runs/PRESET-vae. A second call goes on where the first stopped.
         out: file that the results are copied to; a folder for `main`.
         variants: names of those to run, of an ablation; all where not given.
+        teachers: of a `vae-` experiment: `shared`, runs on the same examples in other orders, or
+            `disjoint`, those of the main job.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of teachers and data; generators count up from it.
     """
@@ -54,13 +58,27 @@ class ExperimentConfig:
     run: Path | None = None
     out: Path | None = None
     variants: tuple[str, ...] = ()
+    teachers: ShardData | None = None
     base_model: str = "smollm2-135m"
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_at_least(0, seed=self.seed)
+        if self.teachers and not self.is_vae:
+            raise SettingError(f"teachers: expected none for {self.name}, got {self.teachers}")
         if self.name in ("composition", "main") and self.variants:
             raise SettingError(f"variants: expected none for {self.name}, got {self.variants}")
+
+    @property
+    def is_vae(self) -> bool:
+        """Whether it asks about VAEs."""
+        return self.name.startswith("vae-")
+
+    @property
+    def root(self) -> Path:
+        """The run folder given, or the preset's."""
+        suffix = "vae" if self.is_vae and self.teachers != "disjoint" else "experiments"
+        return self.run or Path("runs") / f"{self.preset}-{suffix}"
 
 
 def run_experiment(config: ExperimentConfig) -> None:
@@ -69,10 +87,9 @@ def run_experiment(config: ExperimentConfig) -> None:
     Raises:
         RunError: another experiment works in the run folder.
     """
-    root = config.run or Path("runs") / f"{config.preset}-experiments"
     # Settings that fit nothing are told before a folder is made.
-    work = _work(config, root)
-    with alone(RunFolder(root)):
+    work = _work(config, config.root)
+    with alone(RunFolder(config.root)):
         work()
 
 
@@ -93,11 +110,15 @@ def _work(config: ExperimentConfig, root: Path) -> Callable[[], object]:
             config.preset, root, out=config.out, base_model=config.base_model, seed=config.seed
         )
         return partial(run_composition, composition)
-    common = (config.name, config.preset, root, config.out, config.variants, *base)
-    if config.name.startswith("vae-"):
+    if config.is_vae:
         from llgbm.generators.vae.experiments.run import VAEExperimentConfig, run_vae_experiment
 
-        return partial(run_vae_experiment, VAEExperimentConfig(*common))
+        vae = VAEExperimentConfig(
+            config.name, root, config.preset, config.out, config.variants,
+            config.teachers or "shared", *base,
+        )  # fmt: skip
+        return partial(run_vae_experiment, vae)
     from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations
 
-    return partial(run_ablations, AblationConfig(*common))
+    ablation = AblationConfig(config.name, config.preset, root, config.out, config.variants, *base)
+    return partial(run_ablations, ablation)

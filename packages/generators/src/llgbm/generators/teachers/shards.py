@@ -16,6 +16,9 @@ from llgbm.deltas.tokenizers import cut_left
 # Whose families a teacher belongs to: those that generators are trained on, those that they are
 # chosen by, those that they are tested on.
 Split = Literal["train", "validation", "test"]
+# What teachers of one task share: nothing, or all examples, which each then sees in an order of its
+# own.
+ShardData = Literal["disjoint", "shared"]
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,17 @@ def _epoch_order(n: int, key: str) -> tuple[int, ...]:
     return tuple(order)
 
 
-def make_shards(task: Task, teachers: int, split: Split, seed: int) -> list[Shard]:
-    """Deal the training examples of `task` out to `teachers` shards that share none.
+def make_shards(
+    task: Task, teachers: int, split: Split, seed: int, data: ShardData = "disjoint"
+) -> list[Shard]:
+    """Give each of `teachers` teachers of `task` its training examples.
+
+    Args:
+        task: with training examples.
+        teachers: how many shards.
+        split: of the task's family.
+        seed: of the shuffle; the order within a shard is `Shard.batch`'s.
+        data: shards that share no example, or all examples in each.
 
     Raises:
         TaskError: fewer examples than teachers.
@@ -76,7 +88,7 @@ def make_shards(task: Task, teachers: int, split: Split, seed: int) -> list[Shar
             task.name,
             task.family,
             split,
-            tuple(examples[index::teachers]),
+            tuple(examples[index::teachers] if data == "disjoint" else examples),
         )
         for index in range(teachers)
     ]

@@ -27,7 +27,7 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
-from llgbm.generators.teachers.shards import Shard, Split, make_shards
+from llgbm.generators.teachers.shards import Shard, ShardData, Split, make_shards
 from llgbm.generators.tensor_state import read_tensors
 
 # Tokens of one forward and backward: bounds memory (about 1 MiB a token for 135 M parameters).
@@ -45,7 +45,9 @@ class TeachConfig:
         validation: tasks of further families that it must not see either; generators are chosen
             by them.
         base_model: `smollm2-135m`, a local folder or a hub id.
-        teachers_per_task: teachers of each task, on shards that share no example.
+        teachers_per_task: teachers of each task.
+        data: `disjoint`: teachers of a task share no example; `shared`: each sees all of them, in
+            an order of its own, and they come out alike as runs of one fine-tuning do.
         examples_per_teacher: largest shard; 0 takes all.
         r: LoRA rank.
         lora_alpha: LoRA alpha.
@@ -65,6 +67,7 @@ class TeachConfig:
     validation: tuple[str, ...] = ()
     base_model: str = "smollm2-135m"
     teachers_per_task: int = 2
+    data: ShardData = "disjoint"
     examples_per_teacher: int = 0
     r: int = 8
     lora_alpha: float = 16.0
@@ -108,6 +111,8 @@ class TeachConfig:
         """What decides the outcome, as JSON; where it runs and how often it saves do not."""
         neutral = ("run", "save_every", "keep_every")
         content = {key: value for key, value in asdict(self).items() if key not in neutral}
+        if self.data == "disjoint":  # runs of earlier versions do not name it
+            del content["data"]
         return json.loads(json.dumps(content))
 
 
@@ -129,7 +134,7 @@ def collect_shards(config: TeachConfig) -> list[Shard]:
                 f"tasks: expected each family in one of train, validation and test, got "
                 f"{task.family!r} in {split_of_family[task.family]} and {split}"
             )
-        made = make_shards(task, config.teachers_per_task, split, config.seed)
+        made = make_shards(task, config.teachers_per_task, split, config.seed, config.data)
         limit = config.examples_per_teacher or None
         shards += [Shard(s.id, s.task, s.family, s.split, s.examples[:limit]) for s in made]
     ids = [shard.id for shard in shards]

@@ -70,3 +70,12 @@ def keep_back(inputs: TrainingInputs, count: int) -> tuple[TrainingInputs, HeldO
         tuple(told[task] for task in tasks),
     )
     return kept, held
+
+
+def as_teachers(inputs: TrainingInputs) -> HeldOutTeachers:
+    """Return the teachers that are trained on, told from the prompts of validation."""
+    told = dict(zip(inputs.seen.tasks, inputs.seen.conditions, strict=True))
+    tasks = tuple(entry.task for entry in inputs.entries)
+    return HeldOutTeachers(
+        tasks, inputs.weights, inputs.deltas, tuple(told[task] for task in tasks)
+    )

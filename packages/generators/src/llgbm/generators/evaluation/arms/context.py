@@ -199,6 +199,4 @@ class ArmContext:
     def _mean_embeddings(self, conditions: Sequence[Condition]) -> Tensor:
         """Mean embedding of each condition's texts, [b, dim]."""
         encoder = PretrainedTextEncoder(self._encoder)
-        batch = embed_conditions(conditions, encoder, self._embeddings)
-        embeddings, mask = batch.embeddings, batch.mask
-        return (embeddings * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        return embed_conditions(conditions, encoder, self._embeddings).mean()

@@ -40,6 +40,7 @@ class Row:
         over_teacher: accuracy minus the teacher's, paired.
         over_base: accuracy minus the base's, paired.
         tasks_above_base: tasks with a higher accuracy than the base.
+        accuracy_by_task: the accuracy, of each task.
     """
 
     update_cosine: Interval
@@ -49,6 +50,7 @@ class Row:
     over_teacher: Interval
     over_base: Interval
     tasks_above_base: int
+    accuracy_by_task: Mapping[str, float]
 
 
 @torch.no_grad()
@@ -88,10 +90,7 @@ def measure_rows(
             for behaviour, target in zip(behaviours, targets, strict=True)
         ]
         own, base, teacher = correct[name], correct["base"], correct["teacher"]
-        gains = {
-            task: np.mean([own[i] - base[i] for i, t in enumerate(part.tasks) if t == task])
-            for task in dict.fromkeys(part.tasks)
-        }
+        by_task, floor = _by_task(own, part.tasks), _by_task(base, part.tasks)
         rows[name] = Row(
             _interval(update_cosine(weights, part.weights), seed),
             _interval(cosines[0], seed),
@@ -99,9 +98,18 @@ def measure_rows(
             _interval(torch.tensor(own), seed),
             _interval(torch.tensor(own) - torch.tensor(teacher), seed),
             _interval(torch.tensor(own) - torch.tensor(base), seed),
-            sum(bool(gain > 0) for gain in gains.values()),
+            sum(value > floor[task] for task, value in by_task.items()),
+            by_task,
         )
     return rows
+
+
+def _by_task(values: Sequence[float], tasks: Sequence[str]) -> dict[str, float]:
+    """Mean over each task's teachers."""
+    return {
+        task: float(np.mean([v for v, t in zip(values, tasks, strict=True) if t == task]))
+        for task in dict.fromkeys(tasks)
+    }
 
 
 def _interval(values: Tensor, seed: int) -> Interval:

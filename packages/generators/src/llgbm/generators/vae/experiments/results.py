@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import cattrs
+
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
-from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.generators.vae.experiments.layers import LayersFound
 from llgbm.generators.vae.experiments.measure import Row
+from llgbm.generators.vae.experiments.ways import Way
 
-SCHEMA, KIND = 1, "vae"
+SCHEMA, KIND = 2, "vae"
 
 
 @dataclass(frozen=True)
@@ -21,28 +24,56 @@ class LatentFound:
     """What a trained VAE's latent holds, on teachers that it has not seen.
 
     Attributes:
+        folder: of the VAE, in the run's `generators`.
         numbers: of the latent.
         parameters: trained.
         seconds: of training steps.
         kl: nats, None where nothing is told apart.
+        kl_by_unit: the same number by number, largest first; empty where it is not told apart so.
         mutual_information: nats that z tells of which adapter it is.
         active_units: share of the numbers that vary.
-        codes_used: share of the codebook, None where there is none.
+        codes_used: share of the codebook that the seen tasks' teachers have, None where there is
+            none.
         code_perplexity: of the same.
+        code_task_information: adjusted mutual information of code and task over the same.
+        codes_by_task: task -> code -> how often its teachers have it.
         silhouette: of the centres by task.
         diversity: mean over conditions of 1 - cosine between updates of samples for one condition.
+        layers: what the codes of layers do; None for a flat latent.
     """
 
+    folder: str
     numbers: int
     parameters: int
     seconds: float
     kl: float | None
+    kl_by_unit: tuple[float, ...]
     mutual_information: float | None
     active_units: float
     codes_used: float | None
     code_perplexity: float | None
+    code_task_information: float | None
+    codes_by_task: Mapping[str, Mapping[str, int]]
     silhouette: float | None
     diversity: float
+    layers: LayersFound | None
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """Centres of teachers in two dimensions.
+
+    Attributes:
+        kind: `PCA` or `t-SNE`.
+        points: (x, y) of each teacher.
+        tasks: of each.
+        splits: of each: `trained`, `held_out` or `validation_family`.
+    """
+
+    kind: str
+    points: tuple[tuple[float, float], ...]
+    tasks: tuple[str, ...]
+    splits: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -57,6 +88,8 @@ class VAEResults:
         latents: variant -> what its latent holds.
         rows: split (`held_out`: teachers of tasks trained on; `validation_family`) -> stand-in ->
             row. A variant stands as `VARIANT` (rebuilt) and `VARIANT, written` (from prompts).
+        ways: kind of way between tasks -> what lies on it, for the first variant.
+        maps: pictures of the first variant's latent.
     """
 
     name: str
@@ -65,6 +98,8 @@ class VAEResults:
     environment: Mapping[str, Any]
     latents: Mapping[str, LatentFound]
     rows: Mapping[str, Mapping[str, Row]]
+    ways: Mapping[str, Way]
+    maps: tuple[LatentMap, ...]
 
     def write(self, path: Path) -> None:
         """Write the file atomically."""
@@ -82,21 +117,10 @@ class VAEResults:
         if found != (SCHEMA, KIND):
             raise RunError(mismatch(path, "schema and kind", (SCHEMA, KIND), found))
         try:
-            content["latents"] = {n: LatentFound(**v) for n, v in content["latents"].items()}
-            content["rows"] = {
-                split: {
-                    name: Row(**{key: _read(value) for key, value in row.items()})
-                    for name, row in rows.items()
-                }
-                for split, rows in content["rows"].items()
-            }
-            return cls(**content)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path}: expected a VAE experiment's results, got {error!r}") from error
-
-
-def _read(value: Any) -> Any:
-    return Interval(**value) if isinstance(value, dict) else value
+            return cattrs.structure(content, cls)
+        except cattrs.BaseValidationError as error:
+            said = "; ".join(cattrs.transform_error(error))
+            raise RunError(f"{path}: expected a VAE experiment's results, got {said}") from error
 
 
 def vae_table(results: VAEResults) -> str:
@@ -128,4 +152,10 @@ def vae_table(results: VAEResults) -> str:
         )
         cells = "".join(f"{'-':>11}" if v is None else f"{v:>11.3f}" for v in values)
         lines.append(f"{name:<34}{found.numbers:>11}{cells}")
+    if results.ways:
+        columns = ("midpoint", "- straight", "uneven", "detour")
+        lines.append(f"\n{'way between tasks':<34}" + "".join(f"{word:>11}" for word in columns))
+    for name, way in results.ways.items():
+        ends = (way.midpoint.mean, way.over_straight.mean, way.unevenness, way.detour)
+        lines.append(f"{name:<34}" + "".join(f"{number:>11.3f}" for number in ends))
     return "\n".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,40 +11,38 @@ import torch
 from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, SettingError
-from llgbm.deltas.json_files import read_json
+from llgbm.deltas.errors import SettingError
+from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.conditions import ConditionBatch, embed_conditions
+from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.evaluation.arms.nulls import mean_adapter
 from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.experiments.measure import HELD_OUT_PROBES
 from llgbm.generators.experiments.prepare import prepare_teachers
 from llgbm.generators.experiments.prepared import Prepared
-from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset, PresetName
-from llgbm.generators.experiments.run_ablations import generator_name
-from llgbm.generators.losses.update_cosine import update_cosine
-from llgbm.generators.runs import FINISHED, RunFolder
+from llgbm.generators.experiments.presets import ExperimentPreset, PresetName
+from llgbm.generators.runs import RunFolder
+from llgbm.generators.teachers.shards import ShardData
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import TrainingInputs
 from llgbm.generators.vae.config import VAEConfig
-from llgbm.generators.vae.experiments.measure import latent_silhouette, measure_rows
+from llgbm.generators.vae.experiments.describe import EncodedPart, describe_latent, map_latents
+from llgbm.generators.vae.experiments.measure import measure_rows
+from llgbm.generators.vae.experiments.presets import HELD_OUT_TEACHERS, vae_preset
 from llgbm.generators.vae.experiments.references import nearest_teachers, task_means
-from llgbm.generators.vae.experiments.results import LatentFound, VAEResults, vae_table
+from llgbm.generators.vae.experiments.results import LatentFound, LatentMap, VAEResults, vae_table
+from llgbm.generators.vae.experiments.rivals import nearest_by_text, train_rivals
 from llgbm.generators.vae.experiments.variants import VAE_EXPERIMENTS, VAEExperiment
+from llgbm.generators.vae.experiments.ways import Way, measure_ways
 from llgbm.generators.vae.files import load_vae
-from llgbm.generators.vae.generator import LoRAGeneratorVAE
-from llgbm.generators.vae.held_out import HeldOutTeachers, keep_back
-from llgbm.generators.vae.readings import active_units, codebook_use, mutual_information
+from llgbm.generators.vae.held_out import HeldOutTeachers, as_teachers, keep_back
 from llgbm.generators.vae.train import family_teachers, train_vae
 from llgbm.generators.vae.train_config import VAETrainConfig
-
-# Samples for one condition, where diversity is measured.
-SAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -54,19 +51,22 @@ class VAEExperimentConfig:
 
     Args:
         name: of the experiment, of VAE_EXPERIMENTS.
+        run: run folder.
         preset: sizes.
-        run: run folder; runs/PRESET-experiments where not given.
         out: file that the results are copied to.
         variants: names of those to run beside the first; all where not given.
+        teachers: `shared`: teachers of a task see the same examples in other orders; `disjoint`:
+            those of the main job.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of everything.
     """
 
     name: str
+    run: Path
     preset: PresetName = "demo"
-    run: Path | None = None
     out: Path | None = None
     variants: tuple[str, ...] = ()
+    teachers: ShardData = "shared"
     base_model: str = "smollm2-135m"
     seed: int = 0
 
@@ -79,16 +79,28 @@ class VAEExperimentConfig:
         unknown = [name for name in self.variants if name not in expected]
         if unknown:
             raise SettingError(f"variants: expected among {expected}, got {unknown}")
+        count = self.sizes.teachers_per_task
+        if count <= HELD_OUT_TEACHERS:
+            raise SettingError(
+                f"teachers: expected more than {HELD_OUT_TEACHERS} of each task, which are held "
+                f"out, got {count} {self.teachers} ones in preset {self.preset}"
+            )
+
+    @property
+    def sizes(self) -> ExperimentPreset:
+        """Those of the preset."""
+        return vae_preset(self.preset, self.teachers)
 
     @property
     def experiment(self) -> VAEExperiment:
         """The experiment, with the chosen variants."""
         whole = VAE_EXPERIMENTS[self.name]
         first = next(iter(whole.variants))
+        lacking = () if self.sizes.keep_every else whole.on_trajectories
         chosen = {
             name: change
             for name, change in whole.variants.items()
-            if not self.variants or name in (first, *self.variants)
+            if (name in (first, *self.variants)) or (not self.variants and name not in lacking)
         }
         return replace(whole, variants=chosen)
 
@@ -102,42 +114,61 @@ def run_vae_experiment(
         RunError: the run folder holds other teachers or trainings, or too few teachers a task.
         TaskError: a family without data.
     """
-    preset, experiment = PRESETS[config.preset], config.experiment
-    run = RunFolder(config.run or Path("runs") / f"{config.preset}-experiments")
+    preset, experiment = config.sizes, config.experiment
+    run = RunFolder(config.run)
     if model is None:
         model, tokenizer = load_base_model(config.base_model)
     print(f"{config.name}: {experiment.question} ({config.preset}, run folder {run.root})")
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
     prepared = Prepared(run, manifest, model)
     base = prepared.cached(vae_training(preset, run, "unused", model, config.seed))
-    inputs = prepared.inputs(base)
-    kept, held_out = keep_back(inputs, base.hold_out)
+    # The last teacher of every task is measured; the one before chooses the best step.
+    inputs, held_out = keep_back(prepared.inputs(base), 1)
+    kept, _ = keep_back(inputs, base.hold_out)
     parts = {"held_out": held_out}
     families = family_teachers(base, inputs, run)
     if families is not None:
         parts["validation_family"] = families
-    latents: dict[str, LatentFound] = {}
-    made: dict[str, dict[str, LoRAWeights]] = {
-        split: _references(kept, part) for split, part in parts.items()
-    }
     encoder, embeddings = PretrainedTextEncoder(base.encoder), EmbeddingCache(run.embeddings)
-    for variant, change in experiment.variants.items():
-        name = generator_name(config.name, variant, config.seed)
-        folder = train_vae(change(replace(base, name=name)), model, inputs)
-        vae = load_vae(folder)
-        for split, part in parts.items():
-            told = embed_conditions(part.conditions, encoder, embeddings)
-            with torch.no_grad():
-                output = vae(told, part.weights)
-            made[split][variant] = output.weights
-            made[split][f"{variant}, written"] = vae.write(told)
-            if split == "held_out":
-                done = read_json(folder / FINISHED, RunError)
-                latents[variant] = _latent(vae, part, told, float(done["seconds"]), config.seed)
+    told = {
+        split: embed_conditions(part.conditions, encoder, embeddings)
+        for split, part in {**parts, "trained": as_teachers(kept)}.items()
+    }
     first, second = (
         Behaviour.of(model, named_probes(probes), recommended_deltas(model))
         for probes in (base.probes, HELD_OUT_PROBES)
     )
+    made = {split: _references(kept, part) for split, part in parts.items()}
+    for split in parts:
+        made[split]["nearest teacher by text"] = nearest_by_text(
+            kept, told[split], encoder, embeddings
+        )
+    if experiment.rivals:
+        rivals = train_rivals(preset, run, model, kept, base.delta_cache, config.seed)
+        for name, generator in rivals.items():
+            for split in parts:
+                made[split][name] = generator.write(told[split])
+    latents: dict[str, LatentFound] = {}
+    ways: dict[str, Way] = {}
+    maps: tuple[LatentMap, ...] = ()
+    for variant, change in experiment.variants.items():
+        folder = train_vae(named_by_settings(change(base)), model, inputs)
+        vae = load_vae(folder)
+        encoded = {
+            split: EncodedPart.of(vae, part, told[split])
+            for split, part in {"trained": as_teachers(kept), **parts}.items()
+        }
+        for split in parts:
+            with torch.no_grad():
+                made[split][variant] = vae.generate_from_z(encoded[split].latent.z)
+            made[split][f"{variant}, written"] = vae.write(told[split])
+        latents[variant] = describe_latent(vae, folder, encoded, first, config.seed)
+        if not maps:
+            maps = map_latents(encoded, config.seed)
+            ways = measure_ways(
+                vae, encoded["held_out"].latent.z, held_out, manifest, model, tokenizer, first,
+                preset.examples, preset.pairs, config.seed,
+            )  # fmt: skip
     results = VAEResults(
         config.name,
         experiment.question,
@@ -151,6 +182,8 @@ def run_vae_experiment(
             )
             for split, part in parts.items()
         },
+        ways,
+        maps,
     )  # fmt: skip
     path = run.root / "experiments" / f"{config.name}.json"
     results.write(path)
@@ -159,6 +192,12 @@ def run_vae_experiment(
     print(vae_table(results))
     print(f"{config.out or path}: {results.scale}")
     return results
+
+
+def named_by_settings(training: VAETrainConfig) -> VAETrainConfig:
+    """Name a training by what decides it: experiments share those that are alike."""
+    settings = {key: value for key, value in training.settings().items() if key != "name"}
+    return replace(training, name=f"vae-{text_fingerprint(settings)[:10]}")
 
 
 def vae_training(
@@ -190,42 +229,15 @@ def _references(kept: TrainingInputs, part: HeldOutTeachers) -> dict[str, LoRAWe
     return found if of_task is None else {**found, "mean of the task's others": of_task}
 
 
-@torch.no_grad()
-def _latent(
-    vae: LoRAGeneratorVAE,
-    part: HeldOutTeachers,
-    told: ConditionBatch,
-    seconds: float,
-    seed: int,
-) -> LatentFound:
-    latent, _ = vae.encode(told, part.weights)
-    generator = torch.Generator().manual_seed(seed)
-    samples = [vae.generate_from_z(vae.sample(told, generator)) for _ in range(SAMPLES)]
-    apart = [1 - update_cosine(a, b) for a, b in combinations(samples, 2)]
-    use = None
-    if latent.codes is not None:
-        use = codebook_use(latent.codes, vae.bottleneck.codebook_size)  # type: ignore[arg-type]
-    return LatentFound(
-        vae.layout.size,
-        vae.parameter_count,
-        seconds,
-        None if latent.rates is None else float(latent.rates.mean(0).sum()),
-        None if latent.logvar is None else mutual_information(latent.mu, latent.logvar, generator),
-        active_units(latent.mu),
-        None if use is None else use.used,
-        None if use is None else use.perplexity,
-        latent_silhouette(latent.mu, part.tasks),
-        float(torch.stack(apart).mean()),
-    )
-
-
 def _scale(
     config: VAEExperimentConfig, preset: ExperimentPreset, parts: Mapping[str, HeldOutTeachers]
 ) -> str:
     counts = ", ".join(f"{part.weights.n} {split}" for split, part in parts.items())
+    seen = "the same examples in other orders" if preset.data == "shared" else "examples of its own"
     return (
         f"{config.base_model}, preset {config.preset}: {len(preset.tasks)} tasks, "
-        f"{preset.teachers_per_task} teachers each, of which one held out; rebuilt: {counts}; "
+        f"{preset.teachers_per_task} teachers each, every one on {seen}, one measured and one that "
+        f"chooses the best step held out; rebuilt: {counts}; "
         f"at most {preset.examples} validation examples a task; packaged evaluation data split "
         "again, fixed seed"
     )

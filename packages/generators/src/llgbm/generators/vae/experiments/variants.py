@@ -30,11 +30,15 @@ class VAEExperiment:
 
     Attributes:
         question: in words.
-        variants: name -> how it is trained; the first is what others are compared with.
+        variants: name -> how it is trained; ways and maps are of the first.
+        rivals: whether generators without a VAE are trained on the same teachers.
+        on_trajectories: variants that need checkpoints along the teachers' ways.
     """
 
     question: str
     variants: Mapping[str, Change]
+    rivals: bool = False
+    on_trajectories: frozenset[str] = frozenset()
 
 
 def _same(config: VAETrainConfig) -> VAETrainConfig:
@@ -55,7 +59,13 @@ def _augmented(**fields: object) -> Change:
 
 _HIERARCHICAL = _vae(layer_code_dim=LAYER_CODE)
 _SEEDS_ENCODER = _vae(encoder=ConditionEncoderConfig(), prior=NormalPriorConfig(conditional=False))
+_VQ = _vae(layer_code_dim=LAYER_CODE, bottleneck=VectorQuantizedConfig())
 _ALL = {
+    "vae-comparison": VAEExperiment(
+        "What does a latent cost and bring beside generators without one?",
+        {"gaussian": _same, "vq": _VQ, "hierarchical": _HIERARCHICAL},
+        rivals=True,
+    ),
     "vae-gaussian": VAEExperiment(
         "Does a Gaussian latent hold adapters (4b.1)?",
         {
@@ -72,7 +82,7 @@ _ALL = {
         "Do codes hold adapters (4b.2)?",
         {
             "gaussian": _HIERARCHICAL,
-            "vq": _vae(layer_code_dim=LAYER_CODE, bottleneck=VectorQuantizedConfig()),
+            "vq": _VQ,
             "fsq": _vae(layer_code_dim=LAYER_CODE, bottleneck=FiniteScalarConfig()),
         },
     ),
@@ -97,7 +107,9 @@ _ALL = {
             "noise": lambda c: _augmented(noise=0.1)(_HIERARCHICAL(c)),
             "interpolated": lambda c: _augmented(interpolated=24)(_HIERARCHICAL(c)),
             "partial": lambda c: _augmented(partial=24)(_HIERARCHICAL(c)),
+            "trajectories": lambda c: _augmented(trajectories=2)(_HIERARCHICAL(c)),
         },
+        on_trajectories=frozenset({"trajectories"}),
     ),
 }
 VAE_EXPERIMENTS: Mapping[str, VAEExperiment] = MappingProxyType(_ALL)
