@@ -38,7 +38,10 @@ def main_job(name: str, results: dict[str, Any]) -> list[str]:
     lines += _blocks(name, results)
     lines += _note(ROOT / "docs" / "results" / f"{name}.note.md")
     seconds = ", ".join(f"{k} {v:.0f} s" for k, v in results["seconds"].items())
-    return [*lines, f"Wall clock: {seconds}.", ""]
+    return [
+        *lines,
+        *([f"Wall clock by stage, up to the evaluation: {seconds}.", ""] if seconds else []),
+    ]
 
 
 def _blocks(name: str, results: dict[str, Any]) -> list[str]:
@@ -225,9 +228,10 @@ def compiled(results: dict[str, Any]) -> list[str]:
 
 def _where(results: dict[str, Any]) -> str:
     env = results["environment"]
+    dirty = "+" if env["commit"].endswith("+") else ""
     return (
         f"{env['device']}, {env['threads']} threads, {env['dtype']}, torch "
-        f"{env['versions']['torch']}, commit {env['commit'][:12]}, seed {env['seed']}."
+        f"{env['versions']['torch']}, commit {env['commit'][:12]}{dirty}, seed {env['seed']}."
     )
 
 

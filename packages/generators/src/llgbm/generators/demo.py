@@ -57,7 +57,7 @@ class DemoConfig:
     """Run the whole job on the packaged model and tasks.
 
     Args:
-        preset: `demo` (about ten minutes on two cores) or `smoke` (a minute or two, learns
+        preset: `demo` (about ten minutes on two cores) or `smoke` (a few minutes, learns
             next to nothing).
         run: run folder; runs/PRESET where not given. A second call goes on where the first
             stopped.
@@ -78,6 +78,12 @@ class Stages:
         self.begun = time.perf_counter()
         if self.path.exists():
             self.seconds = read_json(self.path, RunError)
+
+    @property
+    def finished(self) -> list[str]:
+        """Long stages of the estimate behind which a later one was begun."""
+        after = {"teachers": "deltas", "generators": "evaluate", "evaluation": "generate"}
+        return [stage for stage, later in after.items() if later in self.seconds]
 
     @contextmanager
     def stage(self, name: str, words: str) -> Iterator[None]:
@@ -104,10 +110,12 @@ def demo(config: DemoConfig) -> None:
         model, tokenizer = load_base_model()
         device, dtype = next(model.parameters()).device, next(model.parameters()).dtype
         print(f"{model.name_or_path} on {device} in {str(dtype).removeprefix('torch.')}")
-        estimate = estimate_seconds(model, tokenizer, preset, config.seed)
+        finished = stages.finished
+        estimate = estimate_seconds(model, tokenizer, preset, config.seed, finished)
         print("estimate: " + ", ".join(f"{k} {v:.0f} s" for k, v in estimate.items()))
         minutes = sum(estimate.values()) / 60
-        print(f"estimate: about {max(1, round(minutes))} min in all for what is not done yet")
+        left = f" for what is left beside {' and '.join(finished)}" if finished else " in all"
+        print(f"estimate: about {max(1, round(minutes))} min{left}")
     with stages.stage("teach", f"train {_teachers(preset)} teachers, several in each forward"):
         manifest = teach(
             TeachConfig(

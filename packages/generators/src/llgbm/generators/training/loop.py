@@ -170,7 +170,7 @@ class TrainingLoop(ABC):
         bar = tqdm(
             total=config.steps,
             initial=self.step,
-            desc=f"{self.kind} {config.name}",
+            desc=config.name if config.name == self.kind else f"{self.kind} {config.name}",
             unit="step",
             mininterval=1.0,
             disable=not main,
@@ -190,9 +190,8 @@ class TrainingLoop(ABC):
                 if log is not None:
                     log.write(record)
                 bar.update()
-                bar.set_postfix(
-                    loss=f"{record['loss']:.3f}", best=f"{self.best:.3f}", refresh=False
-                )
+                best = f"{self.best:.3f}" if math.isfinite(self.best) else "-"
+                bar.set_postfix(loss=f"{record['loss']:.3f}", best=best, refresh=False)
                 due = self.step % config.validate_every == 0 or self.step == config.steps
                 if due and log is not None:
                     self._validate(log)

@@ -17,7 +17,7 @@ from llgbm.generators.experiments.prepare import preset_training, validated_five
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.experiments.run_ablations import generator_name
 from llgbm.generators.generator import LoRAGenerator
-from llgbm.generators.losses import DeltaOnly, MultiTask
+from llgbm.generators.losses import DeltaGuided, DeltaOnly
 from llgbm.generators.losses.recommended import recommended_objective
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
@@ -45,7 +45,7 @@ def train_rivals(
         delta_cache: that the inputs' deltas lie in.
         seed: of the trainings.
     """
-    objectives: dict[str, MultiTask | DeltaOnly] = {
+    objectives: dict[str, DeltaGuided | DeltaOnly] = {
         MULTI_TASK: recommended_objective(preset.steps),
         DELTA_ONLY: DeltaOnly(),
     }
