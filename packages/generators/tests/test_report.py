@@ -14,12 +14,12 @@ from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.report.plots import (
-    COLOURS,
     accuracy_plot,
     alignment_plot,
     curves_plot,
     delta_map,
 )
+from llgbm.generators.report.style import COLOURS
 
 
 def texts(svg: str) -> list[str]:

@@ -15,6 +15,8 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.losses.update_cosine import update_cosine
+from llgbm.generators.make_report import ReportConfig, make_report
+from llgbm.generators.report.vae_plots import pictures_of
 from llgbm.generators.vae.experiments import presets
 from llgbm.generators.vae.experiments.codes import (
     code_task_information,
@@ -127,6 +129,11 @@ def test_codes_are_counted_by_task_and_generators_without_a_vae_stand_beside(
     used = {code for counts in vq.codes_by_task.values() for code in counts}
     assert len(used) / 128 == pytest.approx(vq.codes_used)
     assert -1 <= vq.code_task_information <= 1
+    page = make_report(ReportConfig(tmp_path)).read_text()
+    assert results.question in page
+    for words in ("PCA of the latent centres", "Ways between", "Nats that", "have a code, &#39;vq"):
+        assert words in page
+    assert page.count("<svg") == len(pictures_of(results)) == 6
 
 
 def test_codes_that_name_the_task_tell_all_and_codes_of_each_adapter_nothing() -> None:

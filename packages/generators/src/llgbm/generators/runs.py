@@ -85,6 +85,11 @@ class RunFolder:
         return self.root / "evaluation" / "scores.jsonl"
 
     @property
+    def experiments(self) -> Path:
+        """Results of experiments, a file each."""
+        return self.root / "experiments"
+
+    @property
     def report(self) -> Path:
         """Self-contained report."""
         return self.root / "report.html"

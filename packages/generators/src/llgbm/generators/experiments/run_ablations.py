@@ -169,7 +169,7 @@ def _steps_at_equal_time(
 ) -> int:
     """Steps of a variant, measured once and kept: seeds and resumed runs have the same."""
     run, model = prepared.run, prepared.model
-    path = run.root / "experiments" / f"{config.name}-steps.json"
+    path = run.experiments / f"{config.name}-steps.json"
     # Steps in so many seconds on this device: another allows other steps.
     machine = f"{preset.equal_seconds:g} s on {device_name(device_of(model))}"
     measured: dict[str, dict[str, int]] = read_json(path, RunError) if path.exists() else {}

@@ -91,7 +91,7 @@ def run_composition(
         scale,
         config.seed,
     )
-    path = run.root / "experiments" / f"{NAME}.json"
+    path = run.experiments / f"{NAME}.json"
     for place in (path, config.out):
         if place is not None:
             results.write(place)

@@ -1,15 +1,10 @@
-"""The report's pictures, as inline SVG with a transparent ground for light and dark pages."""
+"""Pictures of an evaluation."""
 
 from __future__ import annotations
 
-import functools
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
@@ -19,70 +14,23 @@ from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.evaluation.table import SPLIT_WORDS
 from llgbm.generators.report.data import Curve
-
-# A grey that reads on white and on black; colours of like lightness.
-INK = "#808080"
-COLOURS = (
-    "#4c8dd6",
-    "#e0803c",
-    "#4fa55b",
-    "#c9545b",
-    "#9a74c4",
-    "#a5815a",
-    "#d67fb8",
-    "#8c9a3a",
-    "#3fa7b5",
-    "#7f7f7f",
+from llgbm.generators.report.style import (
+    COLOURS,
+    INK,
+    LINES,
+    MARKERS,
+    new_figure,
+    styled,
+    svg_of,
 )
 
 
-# A legend of more tasks than colours goes on with the next of these.
-MARKERS, LINES = ("o", "s", "^", "D", "v"), ("-", "--", ":", "-.")
-STYLE = {
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "llgbm",
-}
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _styled(plot: Callable[P, R]) -> Callable[P, R]:
-    """Draw in the report's style, and leave the caller's matplotlib settings alone."""
-
-    @functools.wraps(plot)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(STYLE):
-            return plot(*args, **kwargs)
-
-    return drawn
-
-
-def _figure(width: float, height: float, entries: int = 0) -> Figure:
-    """A figure at least as high as a legend of `entries` lines."""
-    return Figure(figsize=(width, max(height, 0.19 * entries + 0.3)), layout="constrained")
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-@_styled
+@styled
 def accuracy_plot(results: Results) -> str:
     """Accuracy by arm with 95% intervals, one panel a split."""
     splits = list(results.accuracy)
     most = max(len(found) for found in results.accuracy.values())
-    figure = _figure(4.6 * len(splits) + 1.6, max(3.6, 0.3 * most + 0.9))
+    figure = new_figure(4.6 * len(splits) + 1.6, max(3.6, 0.3 * most + 0.9))
     panels = figure.subplots(1, len(splits), sharex=True, sharey=True, squeeze=False)[0]
     for panel, split in zip(panels, splits, strict=True):
         arms = [arm for arm in ARMS if arm in results.accuracy[split]]
@@ -97,10 +45,10 @@ def accuracy_plot(results: Results) -> str:
         panel.grid(axis="x", color=INK, alpha=0.25)
     # The panels share their axis: inverting it once turns them all.
     panels[0].invert_yaxis()
-    return _svg(figure)
+    return svg_of(figure)
 
 
-@_styled
+@styled
 def delta_map(
     deltas: NDArray[np.float32], labels: Sequence[str], held_out: Sequence[bool]
 ) -> tuple[str, float | None]:
@@ -135,7 +83,7 @@ def delta_map(
         places = np.zeros((len(deltas), 2))
         places[:, : min(2, len(s))] = (u * s)[:, :2]
     tasks = list(dict.fromkeys(labels))
-    figure = _figure(6.4, 4.4, len(tasks))
+    figure = new_figure(6.4, 4.4, len(tasks))
     panel = figure.subplots()
     for number, task in enumerate(tasks):
         rows = [index for index, label in enumerate(labels) if label == task]
@@ -154,10 +102,10 @@ def delta_map(
     panel.set_xticks([])
     panel.set_yticks([])
     figure.legend(loc="outside right upper", frameon=False, labelcolor=INK)
-    return _svg(figure), score
+    return svg_of(figure), score
 
 
-@_styled
+@styled
 def curves_plot(
     curves: Mapping[str, Curve],
     title: str,
@@ -177,7 +125,7 @@ def curves_plot(
     """
     names = {name: groups[name] if groups else name for name in curves}
     places = {group: number for number, group in enumerate(dict.fromkeys(names.values()))}
-    figure = _figure(6.4, 3.2, len(places))
+    figure = new_figure(6.4, 3.2, len(places))
     panel = figure.subplots()
     named: set[str] = set()
     for name, points in curves.items():
@@ -204,14 +152,14 @@ def curves_plot(
     panel.grid(color=INK, alpha=0.25)
     if curves:
         figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
-@_styled
+@styled
 def alignment_plot(points: Sequence[Point]) -> str:
     """Accuracy gain over delta cosine, one mark an adapter on a task, coloured by arm."""
     arms = [arm for arm in ARMS if any(point.arm == arm for point in points)]
-    figure = _figure(6.4, 3.6, len(arms))
+    figure = new_figure(6.4, 3.6, len(arms))
     panel = figure.subplots()
     for number, arm in enumerate(arms):
         found = [point for point in points if point.arm == arm]
@@ -228,4 +176,4 @@ def alignment_plot(points: Sequence[Point]) -> str:
     panel.grid(color=INK, alpha=0.25)
     if arms:
         figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)

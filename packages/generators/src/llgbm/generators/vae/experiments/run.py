@@ -185,12 +185,13 @@ def run_vae_experiment(
         ways,
         maps,
     )  # fmt: skip
-    path = run.root / "experiments" / f"{config.name}.json"
+    path = run.experiments / f"{config.name}.json"
     results.write(path)
     if config.out is not None:
         results.write(config.out)
     print(vae_table(results))
     print(f"{config.out or path}: {results.scale}")
+    print(f"pictures: llgbm report --run {run.root}")
     return results
 
 
