@@ -60,6 +60,8 @@ class TrainingInputs:
         deltas: [N, ...] float32.
         seen: validation on the tasks trained on.
         families: validation on the validation families, where the run has some.
+        sources: the same teachers of another base, which latents are read off; the teachers
+            themselves where None.
     """
 
     manifest: Manifest
@@ -69,6 +71,7 @@ class TrainingInputs:
     deltas: Tensor
     seen: ValidationSet
     families: ValidationSet | None
+    sources: LoRAWeights | None = None
 
 
 def collect_inputs(

@@ -121,8 +121,9 @@ class TrainingLoop(ABC):
         self.embeddings = EmbeddingCache(run.embeddings)
         self.embeddings.encode(self.data.texts(), self.encoder)
         self.module = self.new_module()
+        self.trained = [each for each in self.module.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=config.lr, weight_decay=config.weight_decay
+            self.trained, lr=config.lr, weight_decay=config.weight_decay
         )
         self.prepared, self.prepared_optimizer = self.accelerator.prepare(
             self.module, self.optimizer
@@ -239,7 +240,7 @@ class TrainingLoop(ABC):
         # A step whose terms leave the head out still has gradients for it, of zero.
         total = loss.total + 0 * output.delta.sum() if self.objective.trains_head else loss.total
         self.accelerator.backward(total)
-        self.accelerator.clip_grad_norm_(self.prepared.parameters(), config.clip_norm)
+        self.accelerator.clip_grad_norm_(self.trained, config.clip_norm)
         self.optimizer.step()
         self.step += 1
         named = {"loss": loss.total.detach(), **loss.terms}
@@ -271,7 +272,7 @@ class TrainingLoop(ABC):
 
     def _save_state(self) -> None:
         if self.accelerator.is_main_process:
-            tensors = training_state(self.optimizer, list(self.module.parameters()))
+            tensors = training_state(self.optimizer, self.trained)
             tensors |= {name: value.contiguous() for name, value in self._buffers().items()}
             tensors["step"] = torch.tensor(self.step)
             tensors["best"] = torch.tensor(self.best, dtype=torch.float64)
@@ -284,7 +285,7 @@ class TrainingLoop(ABC):
         if not path.exists():
             return
         tensors = read_tensors(path)
-        load_training_state(tensors, self.optimizer, list(self.module.parameters()))
+        load_training_state(tensors, self.optimizer, self.trained)
         for name, value in self._buffers().items():
             if name in tensors:
                 value.copy_(tensors[name])

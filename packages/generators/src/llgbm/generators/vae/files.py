@@ -60,6 +60,8 @@ def save_vae(vae: LoRAGeneratorVAE, folder: Path) -> None:
         "delta_shape": list(vae.delta_shape),
         "spec": describe_spec(vae.spec),
     }
+    if vae.source != vae.spec:
+        description["source"] = {"spec": describe_spec(vae.source)}
     write_module(vae, folder, TENSORS, description, vae.metadata)
 
 
@@ -83,7 +85,9 @@ def load_vae(folder: Path | str) -> LoRAGeneratorVAE:
     if not isinstance(shape, list) or not all(isinstance(n, int) and n > 0 for n in shape):
         raise RunError(mismatch(file, "delta_shape", "a list of sizes", shape))
     spec: LoRASpec = read_spec(content, file)
-    vae = LoRAGeneratorVAE(config, spec, tuple(shape))
+    other = content.get("source")
+    source = None if other is None else read_spec(other if isinstance(other, dict) else {}, file)
+    vae = LoRAGeneratorVAE(config, spec, tuple(shape), source=source)
     vae.metadata = metadata
     fill_module(vae, folder / TENSORS, content)
     return vae.eval()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.condition_network import ConditionNetwork
@@ -47,6 +48,11 @@ class LoRAGeneratorVAE(nn.Module):
         spec: modules and rank of the adapters.
         delta_shape: of one adapter's delta, [hidden] or [probes, layers, hidden].
         seed: of the initialisation; the global generator is left as it was.
+        source: modules and rank of the adapters that it reads, where they are of another base than
+            those that it writes.
+
+    Raises:
+        SettingError: codes of layers, and bases of unlike depth.
 
     Attributes:
         layout: of the latent.
@@ -54,18 +60,29 @@ class LoRAGeneratorVAE(nn.Module):
     """
 
     def __init__(
-        self, config: VAEConfig, spec: LoRASpec, delta_shape: tuple[int, ...], seed: int = 0
+        self,
+        config: VAEConfig,
+        spec: LoRASpec,
+        delta_shape: tuple[int, ...],
+        seed: int = 0,
+        source: LoRASpec | None = None,
     ) -> None:
         super().__init__()
+        self.source = source or spec
         self.config, self.spec, self.delta_shape = config, spec, tuple(delta_shape)
         self.metadata: dict[str, Any] = {}
-        layers = layer_count(spec)
+        layers = layer_count(self.source)
+        if config.layer_code_dim and layer_count(spec) != layers:
+            raise SettingError(
+                f"layer_code_dim: expected 0 to write for {layer_count(spec)} layers from adapters "
+                f"of {layers}, got {config.layer_code_dim}"
+            )
         self.layout = LatentLayout(config.latent_dim, layers, config.layer_code_dim)
         dim, width = config.condition.condition_dim, config.encoder.width
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.condition_network = ConditionNetwork(config.condition)
-            self.encoder = make_encoder(config.encoder, spec, dim)
+            self.encoder = make_encoder(config.encoder, self.source, dim)
             self.bottleneck = make_bottleneck(config.bottleneck, self.layout, width, dim)
             posterior = (
                 self.bottleneck.posterior
@@ -109,16 +126,16 @@ class LoRAGeneratorVAE(nn.Module):
 
         Args:
             conditions: b conditions on the VAE's device.
-            adapters: n = b, of the spec; not read by a condition encoder.
+            adapters: n = b, of the spec `source`; not read by a condition encoder.
             noise: [b, size] unit normal numbers; z is the centre where None.
 
         Raises:
             ValueError: adapters of another spec, or none where they are read.
         """
-        if adapters is not None and adapters.spec != self.spec:
+        if adapters is not None and adapters.spec != self.source:
             raise ValueError(
-                f"adapters: expected r={self.spec.r} and {len(self.spec.modules)} modules as the "
-                f"VAE's, got r={adapters.spec.r} and {len(adapters.spec.modules)}"
+                f"adapters: expected r={self.source.r} and {len(self.source.modules)} modules as "
+                f"the VAE's, got r={adapters.spec.r} and {len(adapters.spec.modules)}"
             )
         condition = self.condition_network(conditions)
         features = self.encoder(condition, adapters)
@@ -203,6 +220,6 @@ class LoRAGeneratorVAE(nn.Module):
         self.decoder.fit_scales(teachers)
         if isinstance(self.decoder, FullWidthDecoder):
             start_in_span(self.decoder, teachers)
-        if self.encoder.reads_adapters:
+        if self.encoder.reads_adapters and self.source == self.spec:
             self.encoder.fit_sketch_scale(teachers)  # type: ignore[operator]
         self.delta_decoder.fit_scale(deltas)

@@ -22,12 +22,20 @@ class HeldOutTeachers:
         weights: n adapters.
         deltas: [n, *delta_shape] float32.
         conditions: n, of prompts that no teacher saw.
+        sources: the same teachers of another base, which latents are read off; the teachers
+            themselves where None.
     """
 
     tasks: tuple[str, ...]
     weights: LoRAWeights
     deltas: Tensor
     conditions: tuple[Condition, ...]
+    sources: LoRAWeights | None = None
+
+    @property
+    def read(self) -> LoRAWeights:
+        """What their latents are read off."""
+        return self.weights if self.sources is None else self.sources
 
 
 def keep_back(inputs: TrainingInputs, count: int) -> tuple[TrainingInputs, HeldOutTeachers]:
@@ -62,12 +70,14 @@ def keep_back(inputs: TrainingInputs, count: int) -> tuple[TrainingInputs, HeldO
         weights=inputs.weights.select(left),
         prompts=tuple(inputs.prompts[place] for place in left),
         deltas=inputs.deltas[torch.tensor(left)],
+        sources=None if inputs.sources is None else inputs.sources.select(left),
     )
     held = HeldOutTeachers(
         tasks,
         inputs.weights.select(out),
         inputs.deltas[torch.tensor(out)],
         tuple(told[task] for task in tasks),
+        None if inputs.sources is None else inputs.sources.select(out),
     )
     return kept, held
 
@@ -77,5 +87,9 @@ def as_teachers(inputs: TrainingInputs) -> HeldOutTeachers:
     told = dict(zip(inputs.seen.tasks, inputs.seen.conditions, strict=True))
     tasks = tuple(entry.task for entry in inputs.entries)
     return HeldOutTeachers(
-        tasks, inputs.weights, inputs.deltas, tuple(told[task] for task in tasks)
+        tasks,
+        inputs.weights,
+        inputs.deltas,
+        tuple(told[task] for task in tasks),
+        inputs.sources,
     )

@@ -25,6 +25,7 @@ from llgbm.generators.vae.files import TENSORS, save_vae
 from llgbm.generators.vae.generator import LoRAGeneratorVAE, VAEOutput
 from llgbm.generators.vae.held_out import HeldOutTeachers, keep_back
 from llgbm.generators.vae.train_config import VAETrainConfig
+from llgbm.generators.vae.transfer import Transfer
 from llgbm.generators.vae.validation import VAEValidation
 
 # Seeds of an item's draws: beside those of its condition, which start at 0.
@@ -50,10 +51,16 @@ def train_vae(
     folder = run.generator(config.name)
     if config.deltas is None:
         config = replace(config, deltas=cached_spec(run, config.delta_cache))
+    transfer = None
+    if config.transfer_from is not None and config.sources is not None:
+        transfer = Transfer.of(config.transfer_from, config.sources)
+        config = replace(config, vae=transfer.vae.config)
     check_settings(folder / SETTINGS, config)
     inputs = inputs or inputs_of(config)
     if (folder / FINISHED).exists() and (folder / TENSORS).exists():
         return folder
+    if transfer is not None:
+        inputs = transfer.with_sources(inputs)
     kept, held_out = keep_back(inputs, config.hold_out)
     if model is None:
         device = current_processes().device
@@ -64,11 +71,11 @@ def train_vae(
         return behaviour(adapters.to(next(model.parameters()).device))
 
     parts = {"held_out": held_out}
-    families = family_teachers(config, inputs, run)
+    families = family_teachers(config, inputs, run, transfer)
     if families is not None:
         parts["validation_family"] = families
     made = augmented(kept, config.augment, behave, config.seed, run)
-    trainer = VAETrainer(config, made, parts, model, run)
+    trainer = VAETrainer(config, made, parts, model, run, transfer)
     if trainer.accelerator.is_main_process:
         write_json(folder / SETTINGS, config.settings())
     trainer.fit()
@@ -77,7 +84,10 @@ def train_vae(
 
 
 def family_teachers(
-    config: VAETrainConfig, inputs: TrainingInputs, run: RunFolder
+    config: VAETrainConfig,
+    inputs: TrainingInputs,
+    run: RunFolder,
+    transfer: Transfer | None = None,
 ) -> HeldOutTeachers | None:
     """Teachers of the validation families, where the run has some."""
     entries = inputs.manifest.of_split("validation")
@@ -96,6 +106,7 @@ def family_teachers(
         inputs.manifest.load(run.checkpoints, entries),
         cache.load_all({entry.id: entry.fingerprint for entry in entries}),
         tuple(told[entry.task] for entry in entries),
+        None if transfer is None else transfer.sources(entries),
     )
 
 
@@ -108,6 +119,7 @@ class VAETrainer(TrainingLoop):
         parts: split -> teachers that it does not see.
         model: the frozen base.
         run: folder of the run.
+        transfer: the VAE whose latents it takes over; it learns its own where None.
     """
 
     kind: ClassVar[str] = "vae"
@@ -120,7 +132,9 @@ class VAETrainer(TrainingLoop):
         parts: Mapping[str, HeldOutTeachers],
         model: nn.Module,
         run: RunFolder,
+        transfer: Transfer | None = None,
     ) -> None:
+        self.transfer = transfer
         super().__init__(config, inputs, model, run)
         self.validation = VAEValidation(parts, self.encoder, self.embeddings, self.device)
 
@@ -134,13 +148,20 @@ class VAETrainer(TrainingLoop):
         """See TrainingLoop."""
         inputs, config = self.inputs, self.config
         sizes = replace(config.vae, text_encoder=config.encoder)
+        transfer = self.transfer
         vae = LoRAGeneratorVAE(
-            sizes, inputs.weights.spec, tuple(inputs.deltas.shape[1:]), config.seed
+            sizes,
+            inputs.weights.spec,
+            tuple(inputs.deltas.shape[1:]),
+            config.seed,
+            None if transfer is None else transfer.vae.source,
         )
-        vae.metadata = self.metadata()
+        vae.metadata = {**self.metadata(), **(transfer.metadata if transfer else {})}
         # Of the teachers alone: interpolated adapters are factored in another frame.
         teachers = list(range(len(inputs.entries)))
         vae.fit_scales(inputs.weights.select(teachers), inputs.deltas[: len(teachers)])
+        if transfer is not None:
+            transfer.hand_over(vae)
         return vae
 
     def output(self, batch: TeacherBatch) -> VAEOutput:
@@ -155,6 +176,9 @@ class VAETrainer(TrainingLoop):
                 one = batch.weights.select([place])
                 read.append(with_noise(one, self.config.augment.noise, generator))
         adapters = type(batch.weights).concatenate(read) if read else batch.weights
+        if self.transfer is not None and self.inputs.sources is not None:
+            adapters = self.inputs.sources.select(list(batch.indices))
+            self.transfer.freeze(self.vae)
         output: VAEOutput = self.prepared(
             self.noisy_conditions(batch),
             adapters.to(self.device),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.generators.training.settings import TrainingSettings
 from llgbm.generators.vae.augment import AugmentConfig
 from llgbm.generators.vae.config import VAEConfig
@@ -21,6 +22,9 @@ class VAETrainConfig(TrainingSettings):
         loss: reconstruction, rate, behaviour; `recommended_vae_loss` where none is given.
         augment: synthetic adapters beside the teachers.
         hold_out: teachers of each task that it does not see, to be rebuilt in validation.
+        transfer_from: folder of a VAE of another base, whose latents stay as they are; only the
+            decoders are trained. `vae` is then as it is there.
+        sources: run folder with that base's teachers of the same ids.
     """
 
     name: str = "vae"
@@ -29,10 +33,22 @@ class VAETrainConfig(TrainingSettings):
     loss: VAELoRALoss | None = None
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     hold_out: int = 1
+    transfer_from: Path | None = None
+    sources: Path | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(1, hold_out=self.hold_out)
+        if (self.transfer_from is None) != (self.sources is None):
+            raise SettingError(
+                "transfer_from and sources: expected both or neither, got "
+                f"{self.transfer_from} and {self.sources}"
+            )
+        if self.transfer_from is not None and self.augment != AugmentConfig():
+            raise SettingError(
+                "augment: expected none with transfer_from, since made adapters have no "
+                "counterpart of the other base"
+            )
 
     @property
     def chosen_objective(self) -> VAELoRALoss:
@@ -45,4 +61,7 @@ class VAETrainConfig(TrainingSettings):
 
     def settings(self) -> dict[str, Any]:
         """See TrainingSettings."""
-        return {**super().settings(), "hold_out": self.hold_out}
+        found = {**super().settings(), "hold_out": self.hold_out}
+        if self.transfer_from is not None:
+            found |= {"transfer_from": str(self.transfer_from), "sources": str(self.sources)}
+        return found

@@ -48,7 +48,7 @@ class VAEValidation:
         for split, part in self.parts.items():
             told = embed_conditions(part.conditions, self.encoder, self.embeddings).to(self.device)
             teachers, deltas = part.weights.to(self.device), part.deltas.to(self.device)
-            output = vae(told, teachers)
+            output = vae(told, part.read.to(self.device))
             latent = output.latent
             numbers = {
                 "update_cosine": float(update_cosine(output.weights, teachers).mean()),

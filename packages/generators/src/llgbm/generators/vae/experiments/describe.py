@@ -54,7 +54,7 @@ class EncodedPart:
         cls, vae: LoRAGeneratorVAE, teachers: HeldOutTeachers, told: ConditionBatch
     ) -> EncodedPart:
         """Encode teachers without noise."""
-        return cls(teachers, told, vae.encode(told, teachers.weights)[0])
+        return cls(teachers, told, vae.encode(told, teachers.read)[0])
 
 
 @torch.no_grad()

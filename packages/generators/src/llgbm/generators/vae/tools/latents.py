@@ -82,14 +82,17 @@ class NamedLatents:
             if path.is_dir():
                 raise RunError(mismatch(path, CONFIG, "the folder of an adapter", "none"))
             return self.vae.centre(self.condition(name))[0]
-        check_base(path, self.vae.metadata["base_fingerprint"], self.vae.metadata["base_model"])
+        known = self.vae.metadata
+        print_ = known.get("source_fingerprint", known["base_fingerprint"])
+        check_base(path, print_, known.get("source_model", known["base_model"]))
         weights = load_adapter(path)
-        if weights.spec != self.vae.spec:
+        expected = self.vae.source
+        if weights.spec != expected:
             raise RunError(
                 mismatch(
                     path,
                     "spec",
-                    f"r={self.vae.spec.r} and {len(self.vae.spec.modules)} modules as the VAE's",
+                    f"r={expected.r} and {len(expected.modules)} modules as the VAE's",
                     f"r={weights.spec.r} and {len(weights.spec.modules)}",
                 )
             )
