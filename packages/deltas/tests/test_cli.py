@@ -46,6 +46,12 @@ def test_compute_stats_retrieve_and_merge(store, capsys) -> None:
         (["merge", "a", "b"], "Missing from llgbm-deltas merge: --out"),
         (["merge", "a", "b", "--out", "c", "--r", "x"], "Error parsing --r"),
         (["stats", "x", "--nope", "1"], "Unrecognized options: --nope"),
+        (
+            ["stats", "x", "--seed", str(2**32)],
+            "seed: expected from 0 to 4294967295, got 4294967296",
+        ),
+        (["canonical", "x", "--seed", "-1"], "seed: expected from 0 to 4294967295, got -1"),
+        (["project", "x", "--out", "y.safetensors", "--seed", str(2**32)], "seed: expected from 0"),
         (["compute", "x", "--adapters-per-forward", "0"], "adapters_per_forward: expected at"),
         (["retrieve", "x", "y", "--k", "0"], "k: expected at least 1, got 0"),
     ],

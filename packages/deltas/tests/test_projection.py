@@ -69,5 +69,5 @@ def test_gradients_pass_through() -> None:
 def test_bad_settings_are_named() -> None:
     with pytest.raises(SettingError, match="dimension: expected at least 1, got 0"):
         project(torch.ones(2, 3), 0)
-    with pytest.raises(SettingError, match="seed: expected at least 0, got -1"):
+    with pytest.raises(SettingError, match="seed: expected from 0 to 4294967295, got -1"):
         project(torch.ones(2, 3), 2, seed=-1)

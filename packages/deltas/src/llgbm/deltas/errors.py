@@ -50,6 +50,12 @@ def require_at_least(least: float, **settings: float) -> None:
             raise SettingError(f"{name}: expected at least {least:g}, got {value:g}")
 
 
+def require_seed(seed: int) -> None:
+    """Raise SettingError unless every generator that we seed takes `seed`: 0 to 2**32 - 1."""
+    if not 0 <= seed < 2**32:
+        raise SettingError(f"seed: expected from 0 to {2**32 - 1}, got {seed}")
+
+
 def check_name(setting: str, name: str) -> None:
     """Raise SettingError unless `name` can be a folder of its own inside another."""
     if not re.fullmatch(r"[\w.-]+", name) or name.strip(".") == "":

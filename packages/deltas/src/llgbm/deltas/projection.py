@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import require_at_least, require_seed
 
 # Entries of the matrix in memory at a time.
 BLOCK = 1 << 24
@@ -58,10 +58,10 @@ def project(deltas: Tensor, dimension: int, seed: int = 0) -> Tensor:
         [N, dimension] float32, on the device of `deltas`; differentiable.
 
     Raises:
-        SettingError: `dimension` below 1 or a negative seed.
+        SettingError: `dimension` below 1, or a seed out of bounds.
     """
     require_at_least(1, dimension=dimension)
-    require_at_least(0, seed=seed)
+    require_seed(seed)
     flat = deltas.flatten(1).float()
     width = flat.shape[1]
     rows = max(1, BLOCK // width)

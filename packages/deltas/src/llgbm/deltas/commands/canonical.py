@@ -13,7 +13,7 @@ from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.canonical.validation import FormCheck, check_forms
 from llgbm.deltas.commands.compute import base_named_by
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.fingerprint import base_fingerprint
 from llgbm.deltas.peft_format import check_base, load_adapter
 from llgbm.deltas.probe_names import named_probes
@@ -49,7 +49,7 @@ class CanonicalConfig:
     def __post_init__(self) -> None:
         require_at_least(1, limit=self.limit)
         require_at_least(2, gauges=self.gauges)
-        require_at_least(0, seed=self.seed)
+        require_seed(self.seed)
 
 
 def canonical(config: CanonicalConfig) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from llgbm.deltas.atomic import save_tensors
 from llgbm.deltas.by_layer import directions
 from llgbm.deltas.commands.cached import read_cache
-from llgbm.deltas.errors import SettingError, mismatch, require_at_least
+from llgbm.deltas.errors import SettingError, mismatch, require_at_least, require_seed
 from llgbm.deltas.projection import project as projected
 
 
@@ -39,7 +39,7 @@ class ProjectConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, dimension=self.dimension)
-        require_at_least(0, seed=self.seed)
+        require_seed(self.seed)
         if self.out.suffix != ".safetensors":
             raise SettingError(mismatch(self.out, "suffix", ".safetensors", repr(self.out.suffix)))
 

@@ -11,7 +11,7 @@ import tyro
 from llgbm.deltas.cluster_plot import check_picture, save_delta_map
 from llgbm.deltas.clusters import delta_map, delta_silhouette
 from llgbm.deltas.commands.cached import print_statistics, read_cache
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import require_seed
 from llgbm.deltas.task_labels import tasks_of
 
 
@@ -33,7 +33,7 @@ class StatsConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_at_least(0, seed=self.seed)
+        require_seed(self.seed)
         if self.plot is not None:
             check_picture(self.plot)
 
