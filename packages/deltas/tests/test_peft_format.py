@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import warnings
 from pathlib import Path
 
@@ -142,6 +143,10 @@ KEY = "base_model.model.model.layers.0.mlp.up_proj.lora_{}.weight"
         (lambda t: t[KEY.format("A")].fill_(float("inf")), "NaN or Inf"),
         (lambda t: t.update({KEY.format("A"): torch.ones(4, 32).int()}), "expected float32"),
         (lambda t: t.clear(), "at least one module"),
+        (
+            lambda t: t.update({KEY.format("A.default"): torch.ones(4, 32)}),
+            "up_proj.lora_A: expected one key, got also base_model",
+        ),
     ],
 )
 def test_bad_tensors_are_named(adapter, edit, words) -> None:
@@ -173,11 +178,43 @@ def test_missing_parts_are_named(adapter, tmp_path) -> None:
         load_adapter(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize(("key", "value"), [("r", 0), ("r", "8"), ("lora_alpha", None)])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("r", 0),
+        ("r", "8"),
+        ("lora_alpha", None),
+        ("lora_alpha", math.inf),
+        ("lora_alpha", 10**400),
+        ("r", math.inf),
+    ],
+)
 def test_bad_numbers_are_named(adapter, key, value) -> None:
     edit_config(adapter, **{key: value})
-    with pytest.raises(AdapterError, match=f"{key}: expected a number above 0"):
+    with pytest.raises(AdapterError, match=f"{key}: expected a finite number above 0"):
         load_adapter(adapter)
+
+
+def test_a_base_that_is_no_name_is_named(adapter) -> None:
+    edit_config(adapter, base_model_name_or_path=5)
+    with pytest.raises(AdapterError, match="base_model_name_or_path: expected a name, got 5"):
+        read_adapter_info(adapter)
+
+
+@pytest.mark.parametrize("content", ["thesis.txt", None])
+def test_what_is_no_adapter_is_not_replaced(make_tiny_model, make_weights, tmp_path, content):
+    weights, path = make_weights(make_tiny_model(), n=1), tmp_path / "precious"
+    file = path / content if content else path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("years of work")
+    with pytest.raises(AdapterError, match="precious: expected an adapter to overwrite"):
+        save_adapter(weights, path)
+    assert file.read_text() == "years of work"
+
+
+def test_an_empty_folder_is_filled(make_tiny_model, make_weights, tmp_path) -> None:
+    save_adapter(make_weights(make_tiny_model(), n=1), tmp_path)
+    assert load_adapter(tmp_path).n == 1
 
 
 def test_rank_that_differs_from_the_tensors_is_named(adapter) -> None:

@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from llgbm.deltas.errors import AdapterError, ModelError
+from llgbm.deltas.errors import AdapterError, ModelError, SettingError
 from llgbm.deltas.fingerprint import adapter_fingerprint, base_fingerprint
 from llgbm.deltas.spec import LoRASpec, ModuleShape
 from llgbm.deltas.weights import LoRAWeights
@@ -40,6 +42,23 @@ def test_weights_check_their_shapes_and_modules(make_tiny_model, make_weights) -
         LoRAWeights(weights.spec, weights.lora_A, {**weights.lora_B, path: torch.ones(2, 3, 4)})
     with pytest.raises(AdapterError, match="missing modules"):
         LoRAWeights(weights.spec, {}, weights.lora_B)
+
+
+def test_no_adapters_are_refused(make_tiny_model, make_weights) -> None:
+    weights = make_weights(make_tiny_model(), n=2)
+    with pytest.raises(AdapterError, match="n: expected at least one adapter, got 0"):
+        weights.select([])
+
+
+@pytest.mark.parametrize("alpha", [0.0, math.inf, math.nan])
+def test_alphas_that_are_no_finite_number_above_zero_are_refused(make_tiny_model, alpha) -> None:
+    with pytest.raises(SettingError, match="lora_alpha: expected a finite number above 0"):
+        LoRASpec.from_model(make_tiny_model(), 4, alpha)
+
+
+def test_no_target_modules_are_refused_with_the_names_there_are(make_tiny_model) -> None:
+    with pytest.raises(ModelError, match=r"expected names among \['down_proj', .*, got \[\]"):
+        LoRASpec.from_model(make_tiny_model(), target_modules=())
 
 
 def test_delta_norms_need_no_product(make_tiny_model, make_weights) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def load_adapter(path: Path | str) -> LoRAWeights:
 
     Raises:
         AdapterError: missing, truncated or foreign files, unsupported features, missing or
-            extra keys, wrong shapes, NaN or Inf.
+            extra keys, two keys of one factor, wrong shapes, NaN or Inf.
     """
     path = Path(path)
     config = _read_config(path)
@@ -128,6 +129,8 @@ def read_adapter_info(path: Path | str) -> AdapterInfo:
     """
     path = Path(path)
     name = _read_config(path).get("base_model_name_or_path")
+    if not isinstance(name, str | None):
+        raise AdapterError(mismatch(path / CONFIG, "base_model_name_or_path", "a name", repr(name)))
     try:
         with safe_open(path / TENSORS, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -158,11 +161,15 @@ def check_output(path: Path | str, overwrite: bool) -> None:
     means to lose anything else.
     """
     path = Path(path)
-    if not path.exists():
-        return
-    if not overwrite:
+    if path.exists() and not overwrite:
         raise AdapterError(f"{path}: expected a new folder, got one that exists: add --overwrite")
-    if not path.is_dir() or (any(path.iterdir()) and not (path / CONFIG).exists()):
+    _check_replaced(path)
+
+
+def _check_replaced(path: Path) -> None:
+    """Raise AdapterError where what exists at `path` is neither an adapter nor an empty folder."""
+    adapter = path.is_dir() and ((path / CONFIG).exists() or not any(path.iterdir()))
+    if path.exists() and not adapter:
         raise AdapterError(f"{path}: expected an adapter to overwrite, got something else")
 
 
@@ -177,19 +184,20 @@ def save_adapter(
 
     Args:
         weights: n = 1.
-        path: folder; one that exists is replaced, whole or not at all.
+        path: folder; an adapter or an empty folder there is replaced, whole or not at all.
         base_model_name: for PEFT's `base_model_name_or_path`.
         base_fingerprint: of the base, kept in the header of the tensors.
         extra_files: name -> text, written into the same folder.
 
     Raises:
         ValueError: n other than 1.
-        AdapterError: NaN or Inf.
+        AdapterError: NaN or Inf, or `path` holds something else.
     """
     from peft import LoraConfig  # slow to import, and reading needs none of it
 
     if weights.n != 1:
         raise ValueError(f"save_adapter: expected one adapter, got n = {weights.n}")
+    _check_replaced(Path(path))
     weights.check_finite(path)
     spec = weights.spec
     alpha = spec.lora_alpha
@@ -263,8 +271,13 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _number(path: Path, config: Mapping[str, Any], key: str) -> float:
     value = config.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise AdapterError(mismatch(path / CONFIG, key, "a number above 0", repr(value)))
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        # Python's JSON has Infinity, and whole numbers beyond what a float holds.
+        or not 0 < value <= sys.float_info.max
+    ):
+        raise AdapterError(mismatch(path / CONFIG, key, "a finite number above 0", repr(value)))
     return value
 
 
@@ -294,7 +307,10 @@ def _split(
             raise AdapterError(mismatch(file, "key", expected, key))
         if tensor.dtype not in (torch.float32, torch.bfloat16, torch.float16):
             raise AdapterError(mismatch(file, key, "float32, bfloat16 or float16", tensor.dtype))
-        factors[match["factor"]][match["path"]] = tensor
+        factor, module = match["factor"], match["path"]
+        if module in factors[factor]:
+            raise AdapterError(mismatch(file, f"{module}.{factor}", "one key", f"also {key}"))
+        factors[factor][module] = tensor
     if not tensors:
         raise AdapterError(mismatch(file, "keys", "at least one module", "none"))
     for have, lack in (("lora_A", "lora_B"), ("lora_B", "lora_A")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -39,10 +40,10 @@ class LoRASpec:
     Args:
         modules: the adapted linears, in the order in which the base model lists them.
         r: rank, at least 1.
-        lora_alpha: numerator of the scaling lora_alpha / r.
+        lora_alpha: numerator of the scaling lora_alpha / r, above 0 and finite.
 
     Raises:
-        ValueError: no modules, a module twice, or a rank below 1.
+        ValueError: no modules, a module twice, a rank below 1 or such a lora_alpha.
     """
 
     modules: tuple[ModuleShape, ...]
@@ -54,8 +55,10 @@ class LoRASpec:
             raise ValueError("LoRASpec: modules: expected at least one, got none")
         if self.r < 1:
             raise SettingError(f"LoRASpec: r: expected at least 1, got {self.r}")
-        if not self.lora_alpha > 0:
-            raise SettingError(f"LoRASpec: lora_alpha: expected more than 0, got {self.lora_alpha}")
+        if not 0 < self.lora_alpha < math.inf:
+            raise SettingError(
+                f"LoRASpec: lora_alpha: expected a finite number above 0, got {self.lora_alpha}"
+            )
         paths = self.paths
         if len(set(paths)) != len(paths):
             twice = sorted({path for path in paths if paths.count(path) > 1})
@@ -80,7 +83,7 @@ class LoRASpec:
             layers: only these decoder layers; all of them where None.
 
         Raises:
-            ModelError: a name matches no linear of the model.
+            ModelError: no names, or one that matches no linear of the model.
         """
         wanted = tuple(dict.fromkeys(target_modules))
         found: list[ModuleShape] = []
@@ -90,7 +93,7 @@ class LoRASpec:
                 if layers is None or shape.layer in layers:
                     found.append(shape)
         missing = [name for name in wanted if all(shape.name != name for shape in found)]
-        if missing:
+        if missing or not wanted:
             known = sorted(
                 {p.rsplit(".", 1)[-1] for p, m in model.named_modules() if isinstance(m, nn.Linear)}
             )
@@ -117,19 +120,26 @@ class LoRASpec:
         """Number of scalars in one adapter, A and B together."""
         return sum(self.r * (m.in_features + m.out_features) for m in self.modules)
 
-    def check_model(self, model: nn.Module) -> None:
-        """Raise ModelError unless `model` has every module of this spec with the same sizes."""
+    def check_model(self, model: nn.Module, where: object = "adapter") -> None:
+        """Raise ModelError unless `model` has every module of this spec with the same sizes.
+
+        Args:
+            model: base.
+            where: whose spec this is, for the error.
+        """
         modules = dict(model.named_modules())
         for shape in self.modules:
             linear = modules.get(shape.path)
             if not isinstance(linear, nn.Linear):
                 kind = "nothing" if linear is None else type(linear).__name__
-                raise ModelError(f"{shape.path}: expected a Linear in the base model, got {kind}")
+                raise ModelError(
+                    f"{where}: {shape.path}: expected a Linear in the base model, got {kind}"
+                )
             expected = (shape.in_features, shape.out_features)
             got = (linear.in_features, linear.out_features)
             if expected != got:
                 raise ModelError(
-                    f"{shape.path}: (in, out): expected {expected} as in the adapter, "
+                    f"{where}: {shape.path}: (in, out): expected {expected} as in the adapter, "
                     f"got {got} in the base model"
                 )
 

@@ -23,7 +23,7 @@ class LoRAWeights:
         lora_B: by module path, [n, out, r], same dtype and device.
 
     Raises:
-        AdapterError: modules or shapes that differ from the spec's.
+        AdapterError: no adapters, or modules or shapes that differ from the spec's.
     """
 
     spec: LoRASpec
@@ -37,6 +37,8 @@ class LoRAWeights:
                 missing, extra = sorted(paths - set(factors)), sorted(set(factors) - paths)
                 raise AdapterError(f"{name}: missing modules {missing[:3]}, extra {extra[:3]}")
         n = self.n
+        if n < 1:
+            raise AdapterError(f"weights: n: expected at least one adapter, got {n}")
         for module in self.spec.modules:
             for name, factor, expected in (
                 ("lora_A", self.lora_A[module.path], (n, self.spec.r, module.in_features)),
