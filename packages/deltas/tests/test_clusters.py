@@ -137,7 +137,7 @@ def test_stats_of_ids_without_tasks_says_so(tmp_path, capsys) -> None:
     [
         (["--plot", "m.gif"], "suffix: expected .png"),
         (["--plot", "m.png"], "at least 3 for a map, got 2"),
-        (["--seed", "-1"], "seed: expected at least 0"),
+        (["--seed", "-1"], "seed: expected from 0"),
     ],
 )
 def test_bad_requests_are_one_line(more, words, tmp_path, capsys, monkeypatch) -> None:

@@ -55,6 +55,8 @@ def test_an_unknown_command_names_the_nearest(capsys) -> None:
         (b"{", "line 1, column 2"),
         (b"[1]", "a JSON object, got list"),
         (b"\xff\xfe", "UTF-8"),
+        (b"[" * 100_000, "content: expected JSON, got maximum recursion depth"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "content: expected JSON, got Exceeds the limit"),
         (None, "not found"),
     ],
 )

@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from llgbm.deltas.errors import SettingError, require_seed
+from llgbm.deltas.errors import SettingError, require_at_least, require_seed
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32, 2**70])
@@ -12,3 +14,16 @@ def test_seeds_that_some_generator_refuses_are_refused(seed) -> None:
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 def test_seeds_of_32_bits_are_taken(seed) -> None:
     require_seed(seed)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.5, "lr: expected at least 1, got 0.5"),
+        (math.nan, "lr: expected at least 1 and finite, got nan"),
+        (math.inf, "lr: expected at least 1 and finite, got inf"),
+    ],
+)
+def test_settings_below_a_bound_or_not_finite_are_refused(value, words) -> None:
+    with pytest.raises(SettingError, match=words):
+        require_at_least(1, steps=2, lr=value)

@@ -72,6 +72,21 @@ def test_bad_names_are_told(name, words) -> None:
         named_probes(name)
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"one\n\xff\n", "text: expected UTF-8, got byte 4 that is not"),
+        (b"one\n \\n\\n\n", r"probes: expected one text a line, got ' \\\\n\\\\n', line breaks"),
+        (b"\n", "probes: expected one text a line, got an empty file"),
+    ],
+)
+def test_files_that_hold_no_texts_are_named(content, words, tmp_path) -> None:
+    file = tmp_path / "own.txt"
+    file.write_bytes(content)
+    with pytest.raises(TaskError, match=f"own.txt: {words}"):
+        named_probes(str(file))
+
+
 def test_a_probe_longer_than_the_context_is_refused(make_tiny_model, make_weights) -> None:
     model = make_tiny_model()
     model.config.max_position_embeddings = 8

@@ -152,6 +152,12 @@ def test_json_and_jsonl_files_read_alike(tmp_path) -> None:
     assert one.train[0].choices == (" a", " b")
 
 
+def test_a_path_names_a_file_as_well_as_its_words(tmp_path) -> None:
+    rows = [{"query": f"q{i}", "choices": ["a", "b"], "gold": i % 2} for i in range(20)]
+    file = Path(write(tmp_path / "own.json", rows))
+    assert load_task(file) == load_task(str(file))
+
+
 def test_answers_alone_train_but_cannot_be_scored(tmp_path) -> None:
     rows = [{"prompt": f"p{i}", "answer": "x"} for i in range(12)]
     task = load_task(write(tmp_path / "t.json", rows))

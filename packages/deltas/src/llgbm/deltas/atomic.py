@@ -34,7 +34,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     """Write `data` to `path`, making its folder where needed.
 
     Raises:
-        OSError: disk full, no permission; `path` is then as it was.
+        OSError: disk full, no permission; names `path`, which is then as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,11 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            # Nobody knows the temporary file.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     _sync(path)
 
@@ -73,7 +76,8 @@ def save_tensors(
 def folder(path: Path | str, replace: bool = True) -> Iterator[Path]:
     """Yield an empty sibling folder that becomes `path` when the block ends well.
 
-    On any exception, Ctrl-C included, it vanishes and `path` is as it was.
+    On any exception, Ctrl-C included, it vanishes and `path` is as it was; an OSError within it
+    names its place in `path`.
 
     Args:
         path: the folder to make.
@@ -84,9 +88,9 @@ def folder(path: Path | str, replace: bool = True) -> Iterator[Path]:
         raise FileExistsError(17, "folder exists", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
-    temporary.mkdir()
     old: Path | None = None
     try:
+        temporary.mkdir()
         yield temporary
         if path.exists():
             # A folder cannot be replaced in one step: the old one steps aside and comes back
@@ -99,8 +103,11 @@ def folder(path: Path | str, replace: bool = True) -> Iterator[Path]:
             if old is not None:
                 old.rename(path)
             raise
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and str(temporary) in str(error.filename):
+            final = str(error.filename).replace(str(temporary), str(path))
+            raise OSError(error.errno, error.strerror, final) from error
         raise
     _sync(path)
     if old is not None:

@@ -62,11 +62,13 @@ def load_base_model(
         (model, tokenizer): the model in evaluation mode, no parameter requires a gradient.
 
     Raises:
-        ModelError: an unknown name, device or one that is not there, a model that cannot be
-            loaded, or whose file lacks weights or holds them in other shapes.
+        ModelError: an unknown name, dtype or device or one that is not there, a model that cannot
+            be loaded, or whose file lacks weights or holds them in other shapes.
         MissingPackageError: the package of the packaged model is not installed.
     """
     device = _device(device)
+    if dtype is not None and not isinstance(dtype, torch.dtype):
+        raise ModelError(f"dtype: expected one such as torch.bfloat16, got {dtype!r}")
     source = _source(name)
     tokenizer = load_tokenizer(name, source)
     model = load_frozen_model(name, source, dtype or default_dtype(device), device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -39,15 +40,16 @@ class SettingError(LLGBMError):
 
 
 def require_at_least(least: float, **settings: float) -> None:
-    """Raise SettingError for the first setting below `least`.
+    """Raise SettingError for the first setting below `least`, or NaN or Inf.
 
     Args:
         least: smallest value allowed.
         settings: values by the name that the user knows.
     """
     for name, value in settings.items():
-        if not value >= least:
-            raise SettingError(f"{name}: expected at least {least:g}, got {value:g}")
+        if not least <= value < math.inf:
+            finite = "" if math.isfinite(value) else " and finite"
+            raise SettingError(f"{name}: expected at least {least:g}{finite}, got {value:g}")
 
 
 def require_seed(seed: int) -> None:

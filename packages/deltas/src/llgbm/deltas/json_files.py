@@ -29,6 +29,8 @@ def read_json(path: Path | str, error: type[LLGBMError]) -> dict[str, Any]:
     except json.JSONDecodeError as cause:
         where = f"line {cause.lineno}, column {cause.colno}"
         raise error(mismatch(path, where, "JSON", cause.msg)) from cause
+    except (RecursionError, ValueError) as cause:  # nested too deep, or a number too long
+        raise error(mismatch(path, "content", "JSON", cause)) from cause
     if not isinstance(content, dict):
         raise error(mismatch(path, "content", "a JSON object", type(content).__name__))
     return content

