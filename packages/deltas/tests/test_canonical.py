@@ -1,6 +1,7 @@
 """Canonical forms: the same update, whatever its factors, and back."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,6 +153,20 @@ def test_aligned_adapters_agree_where_the_largest_entry_rule_flips() -> None:
     for path in SPEC.paths:
         spread = [(w.lora_B[path] - w.lora_B[path][:1]).norm() for w in (aligned, plain)]
         assert spread[0] <= spread[1] + 1e-4
+
+
+@pytest.mark.parametrize("alpha", [1e30, 1e38])
+def test_an_adapter_beyond_float32_is_told_and_nothing_is_written(
+    saved_model, make_tiny_model, make_weights, tmp_path, capsys, alpha
+) -> None:
+    weights = make_weights(make_tiny_model(), n=1)
+    spec = replace(weights.spec, lora_alpha=alpha)
+    huge = LoRAWeights(spec, weights.lora_A, weights.lora_B)
+    save_adapter(huge, tmp_path / "store" / "a", str(saved_model))
+    out = tmp_path / "canonical.json"
+    assert CONSOLE.run(["canonical", str(tmp_path / "store"), "--out", str(out)]) == 2
+    assert "expected a finite number, got nan" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_what_cannot_be_brought_into_a_form_is_named() -> None:

@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta
-from llgbm.deltas.errors import ModelError
+from llgbm.deltas.errors import ModelError, SettingError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.probes import ProbeSet, create_domain_probes, create_generic_probes
 from llgbm.deltas.spec import LoRASpec
@@ -131,6 +131,13 @@ def test_bad_specs_and_probes_are_named(make_tiny_model) -> None:
 
     with pytest.raises(ModelError, match="load_base_model"):
         compute_base_activation(nn.Linear(2, 2), PROBES)
+
+
+def test_a_base_activation_of_another_shape_is_refused(make_tiny_model, make_weights) -> None:
+    model = make_tiny_model()
+    words = r"base_activation: shape: expected \(32,\), got \(1,\)"
+    with pytest.raises(SettingError, match=words):
+        compute_delta(model, make_weights(model), PROBES, base_activation=torch.zeros(1))
 
 
 def test_fingerprints_tell_probe_sets_apart() -> None:

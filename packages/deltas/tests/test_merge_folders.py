@@ -1,5 +1,6 @@
 """Merging folders: updates formed explicitly agree, unlike adapters are refused."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -179,8 +180,24 @@ def test_ranks_and_coefficients_that_do_not_fit_are_refused(make_folders, tmp_pa
         merge_folders(paths, tmp_path / "out", r=17)
     with pytest.raises(AdapterError, match="coefficients: expected 2, got 1"):
         merge_folders(paths, tmp_path / "out", coefficients=[1.0])
-    with pytest.raises(AdapterError, match="coefficients: expected finite numbers, got .nan, 1.0"):
-        merge_folders(paths, tmp_path / "out", coefficients=[float("nan"), 1.0])
+    # The second is finite, but not in float32.
+    for first in (float("nan"), 1e300):
+        words = f"coefficients: expected finite numbers, got .{re.escape(str(first))}, 1.0"
+        with pytest.raises(SettingError, match=words):
+            merge_folders(paths, tmp_path / "out", coefficients=[first, 1.0])
+    with pytest.raises(AdapterError, match="coefficients: expected one that is not 0, got zeros"):
+        merge_folders(paths, tmp_path / "out", coefficients=[0.0, 0.0])
     with pytest.raises(AdapterError, match="expected at least one"):
         merge_folders([], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_rank_of_the_adapters_may_be_asked_for_where_it_is_the_default(
+    make_folders, tmp_path
+) -> None:
+    paths = make_folders(40, 2)
+    assert merge_folders(paths, tmp_path / "own").r == 40
+    assert merge_folders(paths, tmp_path / "asked", r=40).r == 40
+    words = "r: expected at most 40, the largest of the adapters, got 41"
+    with pytest.raises(SettingError, match=words):
+        merge_folders(paths, tmp_path / "more", r=41)

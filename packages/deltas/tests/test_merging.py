@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+from llgbm.deltas.errors import AdapterError, CacheError, SettingError
 from llgbm.deltas.merging import merge
 from llgbm.deltas.retrieval import retrieve
 
@@ -63,6 +66,22 @@ def test_bad_arguments_are_named(make_tiny_model, make_weights) -> None:
         merge(weights, [1.0])
     with pytest.raises(ValueError, match="method: expected"):
         merge(weights, method="soup")  # type: ignore[arg-type]
+    for density in (0.0, 2.0, math.nan):
+        with pytest.raises(SettingError, match="density: expected above 0 and at most 1"):
+            merge(weights, method="ties", density=density)
+    with pytest.raises(SettingError, match="r: expected at least 1, got 0"):
+        merge(weights, r=0)
+
+
+@pytest.mark.parametrize("method", ["average", "ties", "dare"])
+def test_what_is_not_finite_is_not_merged(method, make_tiny_model, make_weights) -> None:
+    weights = make_weights(make_tiny_model(), n=2)
+    huge = weights.map(lambda factor: 1e25 * factor)
+    with pytest.raises(AdapterError, match="q_proj: expected a sum within float32"):
+        merge(huge, method=method)
+    weights.lora_A[weights.spec.paths[1]][0, 0, 0] = math.nan
+    with pytest.raises(AdapterError, match=f"merge: {weights.spec.paths[1]}.lora_A: expected fin"):
+        merge(weights, method=method)
 
 
 def test_retrieval_returns_the_nearest_by_cosine() -> None:
@@ -77,3 +96,12 @@ def test_retrieval_returns_the_nearest_by_cosine() -> None:
         retrieve(torch.ones(3), deltas)
     with pytest.raises(ValueError, match="N > 0"):
         retrieve(torch.ones(2), torch.ones(0, 2))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_rows_that_are_not_finite_are_not_ranked(bad) -> None:
+    deltas = torch.tensor([[1.0, 0.0], [bad, 2.0]])
+    with pytest.raises(CacheError, match="deltas: row 1: expected finite values, got NaN or Inf"):
+        retrieve(torch.ones(2), deltas)
+    with pytest.raises(CacheError, match="query: row 0: expected finite values"):
+        retrieve(deltas[1], torch.ones(1, 2))

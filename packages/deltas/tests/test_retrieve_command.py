@@ -217,6 +217,27 @@ def test_bad_queries_are_one_line(store, tmp_path, write, words, capsys) -> None
     assert len(said.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("like", ["a0", "q.npy"])
+def test_nothing_is_near_a_delta_of_zero(store, weights, like, tmp_path, capsys) -> None:
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    if like == "a0":
+        save_adapter(weights.select([0]).map(torch.zeros_like), store / "task" / "a0")
+    else:
+        like = str(tmp_path / like)
+        np.save(like, np.zeros_like(np.load(store / "deltas" / "a0.npy")))
+    capsys.readouterr()
+    assert CONSOLE.run(["retrieve", str(store), like]) == 2
+    assert f"{like}: delta: expected one that is not zero" in capsys.readouterr().err
+
+
+def test_an_adapter_alone_has_no_neighbours_and_that_is_said(store, ask, capsys) -> None:
+    for other in ("a1", "a2", "a3", "a5"):
+        shutil.rmtree(store / "task" / other)
+    assert ask(str(store), "a0")["nearest"] == []
+    assert CONSOLE.run(["retrieve", str(store), "a0"]) == 0
+    assert capsys.readouterr().out == f"{store}: no adapter but a0\n"
+
+
 def test_without_the_base_the_command_to_run_is_named(store, saved_model, capsys) -> None:
     saved_model.rename(saved_model.parent / "gone")
     assert CONSOLE.run(["retrieve", str(store), "a0"]) == 2

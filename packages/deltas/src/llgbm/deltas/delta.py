@@ -134,6 +134,9 @@ def compute_delta(
     Returns:
         [n, hidden] float32 (or [n, layers * hidden]), or [n, p, layers, hidden] for
         aggregation `per_probe`.
+
+    Raises:
+        SettingError: a base activation of another shape.
     """
     spec = spec or DeltaSpec()
     tokens = tokenized(model, probes)
@@ -154,7 +157,11 @@ def compute_delta(
         ):
             copies = 1 if once else part.n
             activations.append(_aggregate(_pooled(model, tokens, spec, part.n, copies), spec))
-    return torch.cat(activations) - base_activation.to(activations[0].device)
+    adapted = torch.cat(activations)
+    expected, got = tuple(adapted.shape[1:]), tuple(base_activation.shape)
+    if expected != got:
+        raise SettingError(f"base_activation: shape: expected {expected}, got {got}")
+    return adapted - base_activation.to(adapted.device)
 
 
 def check_layers(model: nn.Module, spec: DeltaSpec) -> None:

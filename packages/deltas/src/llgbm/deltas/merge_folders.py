@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,22 +44,25 @@ def merge_folders(
 
     Raises:
         AdapterError: no adapters, unlike ones (another base, other modules), one that cannot be
-            read, another number of coefficients, or `out` exists.
-        SettingError: r beyond the smallest side of a module.
+            read, another number of coefficients, all of them 0, or `out` exists.
+        SettingError: r beyond both the smallest side of a module and the largest r among the
+            adapters, or what `merge` refuses.
     """
     check_output(out, overwrite)
     if not folders:
         raise AdapterError("merge: expected at least one adapter, got none")
     if coefficients is not None and len(coefficients) != len(folders):
         raise AdapterError(f"coefficients: expected {len(folders)}, got {len(coefficients)}")
-    if coefficients is not None and not all(map(math.isfinite, coefficients)):
-        raise AdapterError(f"coefficients: expected finite numbers, got {list(coefficients)}")
+    if coefficients is not None and not any(coefficients):
+        raise AdapterError("coefficients: expected one that is not 0, got zeros: nothing is merged")
     infos = [read_adapter_info(path) for path in folders]
     check_one_base(folders, infos)
     together = at_common_rank([load_adapter(path) for path in folders], folders)
-    most = min(min(m.in_features, m.out_features) for m in together.spec.modules)
+    side = min(min(m.in_features, m.out_features) for m in together.spec.modules)
+    most = max(side, together.spec.r)
     if r is not None and r > most:
-        raise SettingError(f"r: expected at most {most}, the smallest side, got {r}")
+        words = "the smallest side" if most == side else "the largest of the adapters"
+        raise SettingError(f"r: expected at most {most}, {words}, got {r}")
     merged = merge(together, coefficients, method, r, density)
     name = next((info.base_model_name for info in infos if info.base_model_name), None)
     fingerprint = next((info.base_fingerprint for info in infos if info.base_fingerprint), None)

@@ -12,10 +12,17 @@ import torch
 from torch import Tensor
 
 from llgbm.deltas.canonical.product_svd import balanced_factors, leading_svd, product_svd
+from llgbm.deltas.errors import AdapterError, SettingError
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 
 MergeMethod = Literal["average", "ties", "dare"]
+
+
+def require_density(density: float) -> None:
+    """Raise SettingError unless `density` is a share of entries to keep."""
+    if not 0 < density <= 1:
+        raise SettingError(f"density: expected above 0 and at most 1, got {density:g}")
 
 
 def merge(
@@ -49,26 +56,39 @@ def merge(
 
     Raises:
         ValueError: another number of coefficients, or an unknown method.
+        SettingError: coefficients that are no finite float32, a density outside 0 to 1, or r
+            below 1.
+        AdapterError: NaN or Inf in a factor, or in what they add up to.
     """
     n, spec = weights.n, weights.spec
     if method not in ("average", "ties", "dare"):
         raise ValueError(f"method: expected average, ties or dare, got {method!r}")
+    require_density(density)
+    weights.check_finite("merge")
     default = 1.0 if method == "ties" else 1.0 / n
     shares = torch.tensor([default] * n if coefficients is None else list(coefficients))
     if len(shares) != n:
         raise ValueError(f"coefficients: expected {n}, one an adapter, got {len(shares)}")
+    if not shares.isfinite().all():
+        raise SettingError(f"coefficients: expected finite numbers, got {coefficients}")
     # One generator for all modules: a seed each would drop the same entries in all of one shape.
     generator = generator or torch.Generator().manual_seed(0)
-    rank = r or spec.r
+    rank = spec.r if r is None else r
     merged = LoRASpec(spec.modules, rank, spec.scaling * rank)
     lora_A, lora_B = {}, {}
     for path in spec.paths:
         A, B = weights.lora_A[path].detach().float(), weights.lora_B[path].detach().float()
-        if method == "average":
-            factors = _average(A, B, shares.to(A.device), rank)
-        else:
-            update = _combined(B @ A, shares.to(A.device), method, density, generator)
-            factors = _truncated(update, rank)
+        try:
+            if method == "average":
+                factors = _average(A, B, shares.to(A.device), rank)
+            else:
+                update = _combined(B @ A, shares.to(A.device), method, density, generator)
+                factors = _truncated(update, rank)
+            finite = all(bool(factor.isfinite().all()) for factor in factors)
+        except torch.linalg.LinAlgError:
+            finite = False
+        if not finite:
+            raise AdapterError(f"merge: {path}: expected a sum within float32, got one beyond")
         lora_A[path], lora_B[path] = factors[0][None], factors[1][None]
     return LoRAWeights(merged, lora_A, lora_B)
 

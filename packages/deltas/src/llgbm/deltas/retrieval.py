@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from llgbm.deltas.by_layer import directions
+from llgbm.deltas.errors import CacheError
 
 
 def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
@@ -21,6 +22,7 @@ def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]
 
     Raises:
         ValueError: no deltas, or shapes that differ.
+        CacheError: NaN or Inf.
     """
     if deltas.dim() < 2 or not len(deltas):
         raise ValueError(f"deltas: expected [N, ...] with N > 0, got {tuple(deltas.shape)}")
@@ -30,6 +32,11 @@ def retrieve(query: Tensor, deltas: Tensor, k: int = 1) -> tuple[Tensor, Tensor]
         raise ValueError(
             f"query: expected shape {tuple(deltas.shape[1:])}, got {tuple(queries.shape[1:])}"
         )
+    for name, rows in (("query", queries), ("deltas", deltas)):
+        finite = rows.flatten(1).isfinite().all(1)
+        if not finite.all():
+            row = int(finite.int().argmin())
+            raise CacheError(f"{name}: row {row}: expected finite values, got NaN or Inf")
     cosines = directions(queries.float()) @ directions(deltas.float()).mT
     best = torch.topk(cosines, min(k, len(deltas)), dim=1)
     if single:

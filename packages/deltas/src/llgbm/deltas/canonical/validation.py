@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from llgbm.deltas.canonical.adapters import CANONICAL_FORMS, canonicalize_adapte
 from llgbm.deltas.canonical.form import Parts
 from llgbm.deltas.canonical.gauge import random_gauge
 from llgbm.deltas.delta import DeltaSpec, compute_delta
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import AdapterError, require_at_least
 from llgbm.deltas.probes import ProbeSet
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
@@ -63,7 +64,7 @@ def check_forms(
 
     Raises:
         SettingError: fewer than two gauges.
-        AdapterError: NaN or Inf in a factor.
+        AdapterError: NaN or Inf in a factor, or in what comes of it.
     """
     require_at_least(2, gauges=gauges)
     weights.check_finite()
@@ -86,17 +87,27 @@ def check_forms(
         whole = LoRAWeights(weights.spec, lora_A, lora_B)
         after = before if form == "factors" else compute_delta(model, whole, probes, spec)
         error = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
-        checks.append(
-            FormCheck(
-                form,
-                numbers,
-                max(_update_error(weights, whole, path) for path in weights.spec.paths),
-                float(delta_cosine(after, before).min()),
-                float(error.nan_to_num(0.0).max()),
-                sums[0] / sums[1] if sums[1] else 0.0,
-            )
+        check = FormCheck(
+            form,
+            numbers,
+            max(_update_error(weights, whole, path) for path in weights.spec.paths),
+            float(delta_cosine(after, before).min()),
+            float(error.nan_to_num(0.0).max()),
+            sums[0] / sums[1] if sums[1] else 0.0,
         )
+        _check_finite(check)
+        checks.append(check)
     return checks
+
+
+def _check_finite(check: FormCheck) -> None:
+    """Raise AdapterError where updates or deltas are too large for the check to mean anything."""
+    for name, value in asdict(check).items():
+        if name != "form" and not math.isfinite(value):
+            raise AdapterError(
+                f"{check.form}: {name}: expected a finite number, got {value}: an adapter's update "
+                "or delta is beyond float32"
+            )
 
 
 def _modules(weights: LoRAWeights) -> Iterator[tuple[str, LoRAWeights]]:

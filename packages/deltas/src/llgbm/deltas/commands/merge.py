@@ -8,9 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from llgbm.deltas.errors import AdapterError, SettingError, require_at_least
+from llgbm.deltas.errors import AdapterError, require_at_least
 from llgbm.deltas.merge_folders import merge_folders
-from llgbm.deltas.merging import MergeMethod
+from llgbm.deltas.merging import MergeMethod, require_density
 from llgbm.deltas.peft_format import check_output
 
 
@@ -38,8 +38,7 @@ class MergeConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, r=self.r)
-        if not 0 < self.density <= 1:
-            raise SettingError(f"density: expected above 0 and at most 1, got {self.density:g}")
+        require_density(self.density)
 
 
 def merge(config: MergeConfig) -> None:

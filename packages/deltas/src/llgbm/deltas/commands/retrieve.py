@@ -11,9 +11,9 @@ import tyro
 
 from llgbm.deltas.commands.folder_deltas import FolderDeltas, read_folder
 from llgbm.deltas.commands.queries import resolve_query
-from llgbm.deltas.errors import AdapterError, SettingError, require_at_least
+from llgbm.deltas.errors import AdapterError, CacheError, SettingError, require_at_least
 from llgbm.deltas.merge_folders import merge_folders
-from llgbm.deltas.merging import MergeMethod
+from llgbm.deltas.merging import MergeMethod, require_density
 from llgbm.deltas.peft_format import check_output
 from llgbm.deltas.retrieval import retrieve as nearest
 
@@ -54,8 +54,7 @@ class RetrieveConfig:
     def __post_init__(self) -> None:
         require_at_least(1, k=self.k)
         require_at_least(0, r=self.r)
-        if not 0 < self.density <= 1:
-            raise SettingError(f"density: expected above 0 and at most 1, got {self.density:g}")
+        require_density(self.density)
 
 
 def retrieve(config: RetrieveConfig) -> None:
@@ -64,6 +63,10 @@ def retrieve(config: RetrieveConfig) -> None:
         check_output(config.merge, config.overwrite)
     store = read_folder(config.adapters, config.base_model)
     query, itself = resolve_query(config.like, store, config.base_model)
+    if not query.any():
+        raise CacheError(
+            f"{config.like}: delta: expected one that is not zero, got zeros: nothing is near them"
+        )
     indices, cosines = nearest(query, store.deltas, config.k + 1)
     rows = zip(indices.tolist(), cosines.tolist(), strict=True)
     found = [(store.ids[i], cosine) for i, cosine in rows if store.ids[i] != itself][: config.k]
@@ -74,6 +77,8 @@ def retrieve(config: RetrieveConfig) -> None:
         return
     for name, cosine in found:
         print(f"{cosine:7.4f}  {name}")
+    if not found:
+        print(f"{config.adapters}: no adapter but {itself}")
     if config.merge is not None:
         print(f"{config.merge}: {len(found)} adapters merged ({config.method})")
 
