@@ -173,3 +173,52 @@ def test_statistics_find_outliers_and_silent_adapters() -> None:
     assert found.silent == ("a5",)
     assert "outlier" in found.table()
     assert "broken" in found.table()
+
+
+@pytest.fixture
+def cache(tmp_path) -> DeltaCache:
+    return DeltaCache.open(tmp_path / "c", "base", ProbeSet(("p",)), DeltaSpec())
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", ".", "base_activation"])
+def test_an_id_that_is_no_file_of_its_own_is_refused(cache, name) -> None:
+    words = f"adapter id: expected the name of a file, other than base_activation, got {name!r}"
+    for act in (lambda: cache.put({name: ("f", np.ones(4))}), lambda: cache.get(name, "f")):
+        with pytest.raises(CacheError, match=words):
+            act()
+    assert not list(cache.folder.parent.rglob("*.npy"))
+
+
+def test_an_adapter_of_a_reserved_id_is_told_before_anything_is_computed(
+    make_tiny_model, adapters, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("llgbm.deltas.compute.compute_delta", lambda *a: pytest.fail("computed"))
+    with pytest.raises(CacheError, match="got 'base_activation'"):
+        fill(make_tiny_model(), {"base_activation": adapters["a0"]}, tmp_path / "cache")
+
+
+def test_a_delta_that_is_not_finite_is_not_stored(cache) -> None:
+    good, bad = np.ones(4, dtype=np.float32), np.array([1, np.nan], dtype=np.float32)
+    with pytest.raises(CacheError, match="b: expected finite values, got NaN or Inf"):
+        cache.put({"a": ("f", good), "b": ("f", bad)})
+    assert not list(cache.folder.glob("*.npy"))
+    # Finite, though the sum of its squares is not in float32.
+    cache.put({"c": ("f", 1e25 * good)})
+    assert cache.ids() == ["c"]
+
+
+def test_no_deltas_and_unlike_ones_are_not_loaded_together(cache) -> None:
+    with pytest.raises(CacheError, match="expected at least one adapter to load, got none"):
+        cache.load_all({})
+    cache.put({name: ("f", np.ones(n, dtype=np.float32)) for name, n in (("a", 3), ("b", 4))})
+    with pytest.raises(CacheError, match=r"b: shape: expected \(3,\), got \(4,\)"):
+        cache.load_all({"a": "f", "b": "f"})
+
+
+@pytest.mark.parametrize("entries", [{"x": 5}, [], None])
+def test_entries_that_are_no_objects_are_named(cache, entries) -> None:
+    file = cache.folder / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "adapters": entries}))
+    with pytest.raises(CacheError, match="adapters: expected an object of objects, got") as caught:
+        cache.get("x", "f")
+    assert "--rebuild" in str(caught.value)

@@ -1,5 +1,6 @@
 """llgbm-deltas from end to end, on a tiny model in a folder."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,51 @@ def test_an_adapter_for_other_shapes_is_refused(store, make_tiny_model, make_wei
     save_adapter(other, store / "foreign")
     model = str(store.parent / "model")
     assert CONSOLE.run(["compute", str(store), "--base-model", model]) == 2
-    assert "expected a Linear in the base model" in capsys.readouterr().err
+    # The adapter is named, and as a query too.
+    words = f"{store / 'foreign'}: x.{spec.paths[0]}: expected a Linear in the base model"
+    assert words in capsys.readouterr().err
+    shutil.move(store / "foreign", store.parent / "foreign")
+    query = str(store.parent / "foreign")
+    assert CONSOLE.run(["retrieve", str(store), query, "--base-model", model]) == 2
+    assert f"{query}: x.{spec.paths[0]}: expected a Linear" in capsys.readouterr().err
+
+
+def test_statistics_are_of_the_adapters_there_are(store, capsys) -> None:
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    assert "a2" in capsys.readouterr().out
+    shutil.rmtree(store / "task" / "a2")
+    assert CONSOLE.run(["compute", str(store)]) == 0
+    printed = capsys.readouterr().out
+    assert "a1" in printed
+    assert "a2" not in printed
+
+
+@pytest.mark.parametrize("lone", [True, False])
+def test_ids_that_collide_are_told(store, lone, capsys) -> None:
+    # By the path where the name is shared, or by a name of that form.
+    twin = store / ("task__a0" if lone else "more/task__a0")
+    shutil.copytree(store / "task" / "a0", twin)
+    shutil.copytree(store / "task" / "a0", store / "other" / "a0")
+    assert CONSOLE.run(["compute", str(store)]) == 2
+    said = capsys.readouterr().err
+    assert "expected an id of its own, got task__a0, which" in said
+    assert str(twin) in said
+    assert str(store / "task" / "a0") in said
+
+
+@pytest.mark.parametrize(("here", "root"), [("a0", "."), ("a0/sub", "..")])
+def test_an_adapter_folder_itself_has_its_name_for_id(
+    store, here, root, monkeypatch, capsys
+) -> None:
+    (store / "task" / here).mkdir(exist_ok=True)
+    monkeypatch.chdir(store / "task" / here)
+    assert CONSOLE.run(["compute", root]) == 0
+    assert (store / "task" / "a0" / "deltas" / "a0.npy").exists()
+    assert "a0 " in capsys.readouterr().out
+
+
+def test_a_manifest_of_something_else_is_no_cache(tmp_path, capsys) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": 1, "base_fingerprint": "0"}')
+    assert CONSOLE.run(["stats", str(tmp_path)]) == 2
+    words = "expected the manifest of a delta cache, got one without 'base_model'"
+    assert words in capsys.readouterr().err

@@ -18,7 +18,7 @@ def find_adapters(root: Path) -> dict[str, Path]:
     The id is the folder's name; where two share one, the path below `root` with `__`.
 
     Raises:
-        AdapterError: no folder, or no adapter in it.
+        AdapterError: no folder, no adapter in it, or two of one id.
     """
     folders = _adapters(root)
     if not folders:
@@ -36,7 +36,7 @@ def find_teachers(root: Path, base: Path | None = None) -> tuple[dict[str, Path]
         base: folder of the base model, which is no teacher of its own.
 
     Raises:
-        AdapterError: no folder, or neither kind in it.
+        AdapterError: no folder, neither kind in it, or two of one id.
         ModelError: a folder holds an adapter and a full model both.
     """
     adapters = _adapters(root)
@@ -78,14 +78,25 @@ def _models(root: Path) -> list[Path]:
 
 
 def _by_id(root: Path, folders: Iterable[Path]) -> dict[str, Path]:
-    folders = list(folders)
-    names = Counter(folder.name for folder in folders)
-    found = {}
-    for folder in folders:
+    named = [(_name(folder), folder) for folder in folders]
+    names = Counter(name for name, _ in named)
+    found: dict[str, Path] = {}
+    for name, folder in named:
         relative = folder.relative_to(root)
-        unique = names[folder.name] == 1 or not relative.parts
-        found[folder.name if unique else "__".join(relative.parts)] = folder
+        unique = names[name] == 1 or not relative.parts
+        adapter_id = name if unique else "__".join(relative.parts)
+        if adapter_id in found:
+            raise AdapterError(
+                f"{folder}: expected an id of its own, got {adapter_id}, which "
+                f"{found[adapter_id]} has: rename one of them"
+            )
+        found[adapter_id] = folder
     return dict(sorted(found.items()))
+
+
+def _name(folder: Path) -> str:
+    """A folder's own name, which a path such as `.` or `a/..` does not hold."""
+    return folder.resolve().name if folder.name in ("", "..") else folder.name
 
 
 def _visible(path: Path, root: Path) -> bool:

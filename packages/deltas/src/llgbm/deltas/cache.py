@@ -99,29 +99,40 @@ class DeltaCache:
         return sorted(self._read()["adapters"])
 
     def get(self, adapter_id: str, fingerprint: str) -> Array | None:
-        """Return the delta of an adapter, or None where it is missing, stale or damaged."""
+        """Return the delta of an adapter, or None where it is missing, stale or damaged.
+
+        Raises:
+            CacheError: an id that cannot name a file, or names one of the cache's own.
+        """
+        file = self._file(adapter_id)
         entry = self._read()["adapters"].get(adapter_id)
         if entry is None or entry.get("fingerprint") != fingerprint:
             return None
-        return _read_array(self.folder / f"{adapter_id}.npy", entry.get("sha256"))
+        return _read_array(file, entry.get("sha256"))
 
     def put(self, deltas: Mapping[str, tuple[str, Array]]) -> None:
         """Store deltas.
 
         Args:
             deltas: id -> (adapter fingerprint, float32 array).
+
+        Raises:
+            CacheError: NaN or Inf, or an id as in `get`; nothing is stored then.
         """
-        entries = {}
+        entries, files = {}, {}
         for adapter_id, (fingerprint, delta) in deltas.items():
-            data = _array_bytes(delta)
-            write_bytes(self.folder / f"{adapter_id}.npy", data)
+            if not np.isfinite(delta).all():
+                raise CacheError(mismatch(self.folder, adapter_id, "finite values", "NaN or Inf"))
+            data = files[self._file(adapter_id)] = _array_bytes(delta)
             entries[adapter_id] = {
                 "fingerprint": fingerprint,
                 "sha256": hashlib.sha256(data).hexdigest(),
                 "shape": list(delta.shape),
-                "norm": float(np.linalg.norm(delta)),
+                "norm": float(np.linalg.norm(delta.astype(np.float64))),
             }
         # The files first: a manifest never names a delta that is not there.
+        for file, data in files.items():
+            write_bytes(file, data)
         with self._locked():
             manifest = self._read()
             self._check(manifest)
@@ -181,9 +192,11 @@ class DeltaCache:
             [N, ...] float32.
 
         Raises:
-            CacheError: one is missing, stale or damaged.
+            CacheError: no adapters, or a delta that is missing, stale, damaged or of another shape.
         """
-        arrays = []
+        if not adapters:
+            raise CacheError(f"{self.folder}: expected at least one adapter to load, got none")
+        arrays: list[Tensor] = []
         for adapter_id, fingerprint in adapters.items():
             array = self.get(adapter_id, fingerprint)
             if array is None:
@@ -192,6 +205,10 @@ class DeltaCache:
                     "a damaged one: run `llgbm-deltas compute` again"
                 )
             arrays.append(torch.from_numpy(array))
+            expected, got = arrays[0].shape, arrays[-1].shape
+            if expected != got:
+                words = f"{adapter_id}: shape"
+                raise CacheError(mismatch(self.folder, words, tuple(expected), tuple(got)))
         return torch.stack(arrays)
 
     @contextmanager
@@ -200,16 +217,29 @@ class DeltaCache:
         with FileLock(self.folder / ".lock"):
             yield
 
+    def _file(self, adapter_id: str) -> Path:
+        """The file of an adapter's delta."""
+        if Path(adapter_id).name != adapter_id or adapter_id in ("", Path(BASE).stem):
+            words = f"the name of a file, other than {Path(BASE).stem}"
+            raise CacheError(mismatch(self.folder, "adapter id", words, repr(adapter_id)))
+        return self.folder / f"{adapter_id}.npy"
+
     def _read(self) -> dict[str, Any]:
         hint = "; `llgbm-deltas compute --rebuild` begins anew"
         try:
             manifest = read_json(self._manifest_path, CacheError)
         except CacheError as error:
             raise CacheError(f"{error}{hint}") from error
-        if manifest.get("format") != FORMAT or not isinstance(manifest.get("adapters"), dict):
+        if manifest.get("format") != FORMAT:
             raise CacheError(
                 mismatch(self._manifest_path, "format", FORMAT, manifest.get("format")) + hint
             )
+        adapters = manifest.get("adapters")
+        if not isinstance(adapters, dict) or not all(
+            isinstance(entry, dict) for entry in adapters.values()
+        ):
+            words = "an object of objects"
+            raise CacheError(mismatch(self._manifest_path, "adapters", words, adapters) + hint)
         return manifest
 
     def _write(self, manifest: Mapping[str, Any]) -> None:

@@ -73,7 +73,11 @@ def read_contents(folder: Path) -> CacheContents:
         spec = DeltaSpec(**manifest["spec"])
     except LLGBMError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError as error:
+        raise CacheError(
+            f"{file}: expected the manifest of a delta cache, got one without {error}"
+        ) from error
+    except (TypeError, ValueError, AttributeError) as error:
         raise CacheError(f"{file}: expected a delta cache, got {error!r}") from error
     for words, expected, got in (
         ("probes", key.probe_fingerprint, probes.fingerprint),

@@ -73,7 +73,7 @@ def read_adapters(
     for adapter_id, path in sorted(adapters.items()):
         check_base(path, base, base_model)
         weights = load_adapter(path)
-        weights.spec.check_model(model)
+        weights.spec.check_model(model, path)
         found.append((weights.spec, Place(adapter_id, path, adapter_fingerprint(weights))))
     return found
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 import tyro
 from torch import nn
 
 from llgbm.deltas.adapter_folders import find_teachers
 from llgbm.deltas.base_models import DEFAULT_MODEL, load_base_model
-from llgbm.deltas.commands.cached import print_statistics
+from llgbm.deltas.cache_contents import read_contents
 from llgbm.deltas.compute import compute_cache
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError, require_at_least
@@ -20,6 +21,7 @@ from llgbm.deltas.peft_format import read_adapter_info
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.processes import launched_processes
 from llgbm.deltas.recommended import several_layers
+from llgbm.deltas.statistics import delta_statistics
 
 DEFAULT_PROBES = "generic"
 
@@ -100,7 +102,10 @@ def compute(config: ComputeConfig) -> None:
             processes=processes,
         )
         if processes.is_main:
-            print_statistics(out, summary.broken)
+            # Not of what the folder held once and the cache still does.
+            ids = sorted([*summary.computed, *summary.reused])
+            deltas = read_contents(out).deltas(ids) if ids else torch.empty(0, 1)
+            print(delta_statistics(ids, deltas, summary.broken).table())
             counted = f"{len(summary.computed)} computed, {len(summary.reused)} reused"
             shared = f" by {processes.count} processes" if processes.count > 1 else ""
             print(f"{out}: {counted}{shared}")

@@ -29,7 +29,7 @@ def resolve_query(like: str, store: FolderDeltas, base_model: str) -> tuple[Tens
     Raises:
         CacheError: neither of these, another shape, or another base model than the cache's.
         AdapterError: an adapter that cannot be read or was made for another base.
-        ModelError: the base model is needed and cannot be loaded.
+        ModelError: the base model is needed and cannot be loaded, or lacks a module.
     """
     if like in store.ids:
         return store.deltas[store.ids.index(like)], like
@@ -64,6 +64,7 @@ def _of_adapter(path: Path, store: FolderDeltas, base_model: str) -> tuple[Tenso
     model = needed_base_model(base_model or key.base_model, command)
     check_cache_base(store.contents, model)
     check_base(path, key.base_fingerprint, key.base_model)
+    weights.spec.check_model(model, path)
     with torch.no_grad():
         weights = weights.to(device_of(model))
         delta = compute_delta(model, weights, store.contents.probes, store.contents.spec)[0].cpu()

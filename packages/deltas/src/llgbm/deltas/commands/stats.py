@@ -10,8 +10,9 @@ import tyro
 
 from llgbm.deltas.cluster_plot import check_picture, save_delta_map
 from llgbm.deltas.clusters import delta_map, delta_silhouette
-from llgbm.deltas.commands.cached import print_statistics, read_cache
+from llgbm.deltas.commands.cached import read_cache
 from llgbm.deltas.errors import require_seed
+from llgbm.deltas.statistics import delta_statistics
 from llgbm.deltas.task_labels import tasks_of
 
 
@@ -40,8 +41,8 @@ class StatsConfig:
 
 def stats(config: StatsConfig) -> None:
     """Print the table and draw the map."""
-    print_statistics(config.cache)
     ids, deltas = read_cache(config.cache)
+    print(delta_statistics(ids, deltas).table())
     tasks = tasks_of(ids)
     different = len(set(tasks or ()))
     if tasks and 2 <= different < len(tasks):
