@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 
 from llgbm.bench import suite
+from llgbm.bench.cli import CONSOLE
 from llgbm.bench.delta_forward import DeltaForwardConfig, delta_forward
 from llgbm.bench.suite import AllConfig, run_all
 from llgbm.bench.teach import TeachConfig, teach
@@ -41,6 +42,37 @@ def test_no_part_is_begun_when_the_time_is_over(tmp_path, monkeypatch, capsys) -
     monkeypatch.setattr("llgbm.bench.suite.time.monotonic", lambda: next(now))
     run_all(AllConfig(tmp_path, "here", minutes=1))
     assert "late: left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["delta-forward", "--n", "0"], "n: expected at least 1, got 0"),
+        (["delta-forward", "--p", "-1"], "p: expected at least 1, got -1"),
+        (["delta-forward", "--t", "0"], "t: expected at least 1, got 0"),
+        (["delta-forward", "--repeats", "0"], "repeats: expected at least 1, got 0"),
+        (["delta-forward", "--seed", "-1"], "seed: expected from 0 to"),
+        (["teach", "--n", "0"], "n: expected at least 1, got 0"),
+        (["teach", "--t", "1"], "t: expected at least 2, got 1"),
+        (["teach", "--repeats", "0"], "repeats: expected at least 1, got 0"),
+        (["teach", "--seed", str(2**70)], "seed: expected from 0 to"),
+        (["kernels", "--n", "4", "0"], "n: expected at least 1, got 0"),
+        (["kernels", "--rows"], "rows: expected at least one, got none"),
+        (["kernels", "--seed", "-1"], "seed: expected from 0 to"),
+        (["generator-step", "--seed", "-1"], "seed: expected from 0 to"),
+        (["generate", "--seed", "-1"], "seed: expected from 0 to"),
+        (["all", "--out", "o", "--label", "a/b"], "label: expected letters, digits, dots"),
+        (["all", "--out", "o", "--label", "a", "--minutes", "nan"], "minutes: expected at least 0"),
+        (["all", "--out", "o", "--label", "a", "--seed", "-1"], "seed: expected from 0 to"),
+    ],
+)
+def test_sizes_of_nothing_are_one_line(arguments, words, capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CONSOLE.run(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_parts_cover_the_claims(tmp_path, monkeypatch) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from llgbm.bench.result_files import read_results
 from llgbm.deltas.errors import RunError, mismatch
-from llgbm.deltas.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def compare(config: CompareConfig) -> dict[str, float]:
     Raises:
         RunError: a file is malformed, or the two measured different things.
     """
-    before, after = _read(config.before), _read(config.after)
+    before, after = read_results(config.before), read_results(config.after)
     for key in ("suite", "config"):
         if before[key] != after[key]:
             raise RunError(mismatch(config.after, key, before[key], after[key]))
@@ -57,12 +57,3 @@ def _medians(results: dict[str, Any]) -> dict[str, float]:
         for name, row in case["rivals"].items()
         if "median_ms" in row
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read_json(path, RunError)
-    missing = sorted({"suite", "config", "environment"} - set(content))
-    if missing or not {"rows", "cases"} & set(content):
-        got = f"no {missing or ['rows']}"
-        raise RunError(mismatch(path, "keys", "a results file of llgbm-bench", got))
-    return content

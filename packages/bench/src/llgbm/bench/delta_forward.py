@@ -17,6 +17,7 @@ from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.rivals import Outcome, Workload, in_short_attention, rivals_here
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.short_attention import attends_shortly
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
@@ -52,6 +53,10 @@ class DeltaForwardConfig:
     repeats: int = 5
     out: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, n=self.n, p=self.p, t=self.t, r=self.r, repeats=self.repeats)
+        require_seed(self.seed)
 
 
 def delta_forward(

@@ -18,7 +18,7 @@ from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
@@ -56,6 +56,7 @@ class GenerateConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, n=self.n, r=self.r, codes=self.codes, repeats=self.repeats)
+        require_seed(self.seed)
 
 
 def generate(config: GenerateConfig) -> dict[str, Any]:

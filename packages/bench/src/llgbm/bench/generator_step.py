@@ -17,7 +17,7 @@ from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.timing import Timing, interleaved
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.short_attention import short_attention
 from llgbm.deltas.spec import device_of
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, DeltaWeightLoss, MultiTask, Objective
@@ -103,6 +103,7 @@ class GeneratorStepConfig:
             repeats=self.repeats,
         )
         require_at_least(ANSWER_TOKENS + 1, t=self.t)
+        require_seed(self.seed)
 
 
 def generator_step(config: GeneratorStepConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from llgbm.bench.roofline import Roofline, layer_needs, measure_roofline
 from llgbm.bench.timing import graph_interleaved
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import default_device, default_dtype
-from llgbm.deltas.errors import ModelError
+from llgbm.deltas.errors import ModelError, SettingError, require_at_least, require_seed
 
 # Largest relative error against float64, of any output or gradient: a few rounding steps of the
 # dtype. What separates rivals is the ratio of their errors, which the results hold.
@@ -56,6 +56,13 @@ class KernelsConfig:
     compiled: bool = False
     out: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("shapes", "n", "rows", "r"):
+            if not getattr(self, name):
+                raise SettingError(f"{name}: expected at least one, got none")
+        require_at_least(1, n=min(self.n), rows=min(self.rows), r=min(self.r), repeats=self.repeats)
+        require_seed(self.seed)
 
 
 def kernels(config: KernelsConfig) -> dict[str, Any]:

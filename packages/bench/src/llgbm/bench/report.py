@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from llgbm.bench.result_files import SIZES, read_results
 from llgbm.deltas.errors import RunError
-from llgbm.deltas.json_files import read_json
 
 # One colour a rival, in every plot; ours stand out.
 COLOURS = {
@@ -49,14 +49,9 @@ def report(config: ReportConfig) -> list[Path]:
     config.out.mkdir(parents=True, exist_ok=True)
     written = []
     for file in files:
-        results = read_json(file, RunError)
-        bars = bars_of(results)
-        if not bars:
-            raise RunError(
-                f"{file}: suite: expected one of llgbm-bench, got {results.get('suite')!r}"
-            )
+        results = read_results(file)
         target = config.out / f"{file.stem}.svg"
-        draw(bars, title_of(results), target)
+        draw(bars_of(results), title_of(results), target)
         written.append(target)
         print(target)
     return written
@@ -64,11 +59,7 @@ def report(config: ReportConfig) -> list[Path]:
 
 def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
     """Panels: a label, and times the base alone of each rival."""
-    if results.get("suite") in ("delta-forward", "generator-step", "teach"):
-        config = results["config"]
-        label = ", ".join(f"{key} {config[key]}" for key in ("n", "t", "r"))
-        return [(label, {name: row["times_base"] for name, row in results["rows"].items()})]
-    if results.get("suite") == "kernels":
+    if results["suite"] == "kernels":
         return [
             (
                 f"{case['shapes']}, n {case['n']}, {case['rows']} rows, r {case['r']}",
@@ -80,12 +71,13 @@ def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
             )
             for case in results["cases"]
         ]
-    if results.get("suite") == "generate":
-        rows = results["rows"]
+    rows = results["rows"]
+    sizes = ", ".join(f"{key} {results['config'][key]}" for key in SIZES[results["suite"]])
+    if results["suite"] == "generate":
         alone = rows["one_by_one"]["adapters_per_s"]
-        label = f"adapters/s over one by one, n {results['config']['n']}"
+        label = f"adapters/s over one by one, {sizes}"
         return [(label, {name: row["adapters_per_s"] / alone for name, row in rows.items()})]
-    return []
+    return [(sizes, {name: row["times_base"] for name, row in rows.items()})]
 
 
 def title_of(results: dict[str, Any]) -> str:

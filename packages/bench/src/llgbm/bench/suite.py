@@ -16,7 +16,7 @@ from llgbm.bench.generator_step import GeneratorStepConfig, generator_step
 from llgbm.bench.kernels import KernelsConfig, kernels
 from llgbm.bench.report import ReportConfig, report
 from llgbm.bench.teach import TeachConfig, teach
-from llgbm.deltas.errors import LLGBMError
+from llgbm.deltas.errors import LLGBMError, check_name, require_at_least, require_seed
 
 MODELS = ("smollm2-135m", "random:qwen2.5-0.5b", "random:qwen2.5-1.5b")
 
@@ -38,6 +38,11 @@ class AllConfig:
     label: str
     minutes: float = 9.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("label", self.label)
+        require_at_least(0, minutes=self.minutes)
+        require_seed(self.seed)
 
 
 def run_all(config: AllConfig) -> list[Path]:

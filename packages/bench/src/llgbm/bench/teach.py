@@ -18,6 +18,7 @@ from llgbm.bench.models import bench_model
 from llgbm.bench.results import results_of, rows_of
 from llgbm.bench.timing import interleaved
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.graphed import factors_of
 from llgbm.deltas.spec import LoRASpec, device_of
@@ -55,6 +56,11 @@ class TeachConfig:
     repeats: int = 5
     out: Path | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, n=self.n, sequences=self.sequences, r=self.r, repeats=self.repeats)
+        require_at_least(2, t=self.t)  # of one token there is no next
+        require_seed(self.seed)
 
 
 class TeachWorkload:
