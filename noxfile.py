@@ -134,6 +134,18 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session(default=False, reuse_venv=True)
+def notebook(session: nox.Session) -> None:
+    """Execute examples/*.ipynb from their first cell; `-- --write` keeps the outputs."""
+    install(session, "generators", extra="vae", editable=True)
+    session.install("-q", "-c", str(CONSTRAINTS), "nbclient", "ipykernel", env=OFFLINE_ENV)
+    for path in sorted((ROOT / "examples").glob("*.ipynb")):
+        words = [str(path), "--timeout=900"]
+        if "--write" in session.posargs:
+            words.append("--inplace")
+        session.run("jupyter", "execute", *words, env=OFFLINE_ENV)
+
+
+@nox.session(default=False, reuse_venv=True)
 def bench(session: nox.Session) -> None:
     """Run benchmarks; arguments go to `llgbm-bench`."""
     install(session, "bench", editable=True)

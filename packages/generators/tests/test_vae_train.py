@@ -40,6 +40,8 @@ def test_a_vae_is_trained_validated_and_read_back(run_copy, capsys) -> None:
     assert 0 <= records[-1]["mutual_information"] <= 1.0  # two adapters: at most log 2
     vae = load_vae(folder)
     assert vae.layout.size == 8
+    shown = capsys.readouterr().out
+    assert f"parameters: {vae.parameter_count:,} (condition_network " in shown
     assert vae.metadata["training"]["hold_out"] == 1
     finished = json.loads((folder / "finished.json").read_text())
     assert finished["best"] == pytest.approx(max(r["update_cosine"] for r in records[1:]), abs=1e-5)

@@ -78,6 +78,8 @@ def train_vae(
     trainer = VAETrainer(config, made, parts, model, run, transfer)
     if trainer.accelerator.is_main_process:
         write_json(folder / SETTINGS, config.settings())
+    budget = ", ".join(f"{k} {v:,}" for k, v in trainer.vae.parameters_of_parts().items() if v)
+    trainer.accelerator.print(f"parameters: {trainer.vae.parameter_count:,} ({budget})")
     trainer.fit()
     trainer.accelerator.print(f"{folder}: best update cosine on held-out {trainer.best:.3f}")
     return folder

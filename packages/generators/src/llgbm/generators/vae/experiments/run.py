@@ -59,6 +59,7 @@ class VAEExperimentConfig:
             those of the main job.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of everything.
+        sizes: of your own, in place of the preset's.
     """
 
     name: str
@@ -69,6 +70,7 @@ class VAEExperimentConfig:
     teachers: ShardData = "shared"
     base_model: str = "smollm2-135m"
     seed: int = 0
+    sizes: ExperimentPreset | None = None
 
     def __post_init__(self) -> None:
         if self.name not in VAE_EXPERIMENTS:
@@ -79,7 +81,7 @@ class VAEExperimentConfig:
         unknown = [name for name in self.variants if name not in expected]
         if unknown:
             raise SettingError(f"variants: expected among {expected}, got {unknown}")
-        count = self.sizes.teachers_per_task
+        count = self.chosen_sizes.teachers_per_task
         if count <= HELD_OUT_TEACHERS:
             raise SettingError(
                 f"teachers: expected more than {HELD_OUT_TEACHERS} of each task, which are held "
@@ -87,16 +89,16 @@ class VAEExperimentConfig:
             )
 
     @property
-    def sizes(self) -> ExperimentPreset:
-        """Those of the preset."""
-        return vae_preset(self.preset, self.teachers)
+    def chosen_sizes(self) -> ExperimentPreset:
+        """Those given, or the preset's."""
+        return self.sizes or vae_preset(self.preset, self.teachers)
 
     @property
     def experiment(self) -> VAEExperiment:
         """The experiment, with the chosen variants."""
         whole = VAE_EXPERIMENTS[self.name]
         first = next(iter(whole.variants))
-        lacking = () if self.sizes.keep_every else whole.on_trajectories
+        lacking = () if self.chosen_sizes.keep_every else whole.on_trajectories
         chosen = {
             name: change
             for name, change in whole.variants.items()
@@ -114,7 +116,7 @@ def run_vae_experiment(
         RunError: the run folder holds other teachers or trainings, or too few teachers a task.
         TaskError: a family without data.
     """
-    preset, experiment = config.sizes, config.experiment
+    preset, experiment = config.chosen_sizes, config.experiment
     run = RunFolder(config.run)
     if model is None:
         model, tokenizer = load_base_model(config.base_model)
@@ -233,10 +235,11 @@ def _references(kept: TrainingInputs, part: HeldOutTeachers) -> dict[str, LoRAWe
 def _scale(
     config: VAEExperimentConfig, preset: ExperimentPreset, parts: Mapping[str, HeldOutTeachers]
 ) -> str:
+    words = "own sizes" if config.sizes else f"preset {config.preset}"
     counts = ", ".join(f"{part.weights.n} {split}" for split, part in parts.items())
     seen = "the same examples in other orders" if preset.data == "shared" else "examples of its own"
     return (
-        f"{config.base_model}, preset {config.preset}: {len(preset.tasks)} tasks, "
+        f"{config.base_model}, {words}: {len(preset.tasks)} tasks, "
         f"{preset.teachers_per_task} teachers each, every one on {seen}, one measured and one that "
         f"chooses the best step held out; rebuilt: {counts}; "
         f"at most {preset.examples} validation examples a task; packaged evaluation data split "
