@@ -18,6 +18,12 @@ CONSOLE = Console(
         "teach": Subcommand(
             f"{_HERE}.teachers.teach", "TeachConfig", "teach_command", "train teacher adapters"
         ),
+        "import": Subcommand(
+            f"{_HERE}.teachers.import_adapters",
+            "ImportConfig",
+            "import_command",
+            "adapters trained elsewhere become a run's teachers",
+        ),
         "train": Subcommand(
             f"{_HERE}.training.train", "TrainConfig", "train", "train a generator on teachers"
         ),

@@ -16,7 +16,6 @@ from llgbm.deltas.atomic import save_tensors
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.fingerprint import (
-    adapter_fingerprint,
     base_fingerprint,
     text_fingerprint,
 )
@@ -27,6 +26,7 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
+from llgbm.generators.teachers.save import save_teacher
 from llgbm.generators.teachers.shards import Shard, ShardData, Split, make_shards
 from llgbm.generators.tensor_state import read_tensors
 
@@ -308,38 +308,16 @@ def _save(
     manifest: Manifest,
 ) -> list[TeacherEntry]:
     """Write each adapter of a group as a PEFT folder with its prompts."""
-    entries = []
     weights = weights.to("cpu")
     weights.check_finite("teachers")
-    for index, shard in enumerate(group):
-        one = weights.select([index])
-        path = f"{shard.task}/{shard.id}"
-        prompts = {
-            "task": shard.task,
-            "family": shard.family,
-            "prompts": [example.query for example in shard.examples],
-            "answers": [example.choices[example.gold] for example in shard.examples],
-        }
-        save_adapter(
-            one,
-            folder.checkpoints / path,
-            base_model_name=manifest.base_model,
-            base_fingerprint=manifest.base_fingerprint,
-            extra_files={"prompts.json": json.dumps(prompts, ensure_ascii=False, indent=1)},
+    return [
+        save_teacher(
+            folder,
+            shard,
+            weights.select([index]),
+            losses[:, index].tolist(),
+            manifest.base_model,
+            manifest.base_fingerprint,
         )
-        history = [round(float(loss), 5) for loss in losses[:, index]]
-        entries.append(
-            TeacherEntry(
-                shard.id,
-                shard.task,
-                shard.family,
-                shard.split,
-                path,
-                adapter_fingerprint(one),
-                len(shard.examples),
-                len(history),
-                history[-1],
-                tuple(history),
-            )
-        )
-    return entries
+        for index, shard in enumerate(group)
+    ]
