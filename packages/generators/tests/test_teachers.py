@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -235,9 +236,6 @@ def test_a_damaged_manifest_is_named(tmp_path) -> None:
     file = tmp_path / "manifest.json"
     with pytest.raises(RunError, match="run `llgbm teach` first"):
         Manifest.read(file)
-    file.write_text('{"format": 2, "adapters": [{"id": "x"}]}')
-    with pytest.raises(RunError, match="adapters: expected entries with"):
-        Manifest.read(file)
     file.write_text('{"format": 9}')
     with pytest.raises(RunError, match="format: expected 2, got 9"):
         Manifest.read(file)
@@ -282,3 +280,69 @@ def test_all_teachers_start_from_one_A_unless_told_otherwise(tmp_path, tiny_spec
         assert torch.equal(A[0], A[3]) == shared
         alone = initial_adapters(tiny_spec, shards, shards[3:], config).lora_A[path]
         assert torch.equal(A[3], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("base_model", None, "base_model: expected a string, got None"),
+        ("settings", None, "settings: expected an object, got None"),
+        ("settings", [], r"settings: expected an object, got \[\]"),
+        ("settings.tasks", [1], "settings.tasks: expected a list of strings"),
+        ("settings.validation", 1, "settings.validation: expected a list of strings"),
+        ("settings.seed", "0", "settings.seed: expected a whole number"),
+        ("settings.teachers_per_task", 0, "settings.teachers_per_task: expected .* at least 1"),
+        ("settings.optim", 3, "settings.optim: expected an object"),
+        ("settings.optim.max_tokens", "many", "settings.optim.max_tokens: expected"),
+        ("adapters", 5, "adapters: expected a list of objects, got 5"),
+        ("adapters", [5], "adapters: expected a list of objects"),
+        ("adapters", [{"id": "x"}], "adapters: expected entries with"),
+        ("adapters.0.path", 5, "adapters.0.path: expected a string, got 5"),
+        ("adapters.0.split", "seen", "adapters.0.split: expected one of"),
+        ("adapters.0.losses", ["x"], "adapters.0.losses: expected a list of finite numbers"),
+    ],
+)
+def test_a_wrong_value_of_the_manifest_is_named(tiny_run, tmp_path, key, value, words) -> None:
+    content = json.loads((tiny_run[0] / "checkpoints" / "manifest.json").read_text())
+    place, (*parents, last) = content, key.split(".")
+    for name in parents:
+        place = place[int(name)] if isinstance(place, list) else place[name]
+    place[last] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match=f"manifest.json: {words}"):
+        Manifest.read(tmp_path / "manifest.json")
+
+
+def test_a_teacher_whose_folder_is_gone_is_taught_again(
+    tiny_run, run_copy, teach_command, capsys
+) -> None:
+    gone = run_copy / "checkpoints" / "digits" / "digits_001"
+    shutil.rmtree(gone)
+    assert CONSOLE.run(teach_command(run_copy, *tiny_run[1:])) == 0
+    assert "6 teachers" in capsys.readouterr().out
+    assert (gone / "adapter_model.safetensors").exists()
+    again = Manifest.read(run_copy / "checkpoints" / "manifest.json")
+    assert len({entry.id for entry in again.adapters}) == len(again.adapters) == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"warmup_steps": 999}, "warmup_steps: expected at most the 40 steps, got 999"),
+        ({"final_lr_share": -5}, "final_lr_share: expected 0 to 1, got -5"),
+        ({"final_lr_share": math.nan}, "final_lr_share: expected 0 to 1, got nan"),
+        ({"weight_decay": -1}, "weight_decay: expected at least 0"),
+        ({"weight_decay": math.nan}, "weight_decay: expected at least 0"),
+        ({"clip_norm": math.inf}, "clip_norm: expected at least 0 and finite"),
+    ],
+)
+def test_an_optimiser_that_makes_no_sense_is_refused(change, words) -> None:
+    with pytest.raises(SettingError, match=words):
+        TeacherOptim(**change)
+
+
+def test_seeds_and_modules_of_teachers_are_bounded(tmp_path) -> None:
+    with pytest.raises(SettingError, match="seed: expected from 0 to"):
+        TeachConfig(tmp_path, ("sciq",), seed=-1)
+    with pytest.raises(SettingError, match="target_modules: expected at least one, got none"):
+        TeachConfig(tmp_path, ("sciq",), target_modules=())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, pack
 from llgbm.deltas.spec import LoRASpec, device_of
@@ -27,8 +27,9 @@ class TeacherOptim:
         steps: optimiser steps.
         examples_per_step: examples of each teacher in a step.
         lr: peak learning rate.
-        warmup_steps: linear warm-up; then linear decay to `final_lr_share` of `lr`.
-        final_lr_share: share of `lr` at the last step.
+        warmup_steps: linear warm-up, at most all steps; then linear decay to `final_lr_share` of
+            `lr`.
+        final_lr_share: share of `lr` at the last step, from 0 to 1.
         weight_decay: of AdamW.
         clip_norm: largest gradient norm of one adapter; 0 clips nothing.
         max_tokens: longest query + answer.
@@ -47,6 +48,12 @@ class TeacherOptim:
         require_at_least(1, steps=self.steps, examples_per_step=self.examples_per_step)
         require_at_least(2, max_tokens=self.max_tokens)
         require_at_least(0, lr=self.lr, warmup_steps=self.warmup_steps, clip_norm=self.clip_norm)
+        require_at_least(0, weight_decay=self.weight_decay)
+        if self.warmup_steps > self.steps:
+            expected = f"at most the {self.steps} steps"
+            raise SettingError(f"warmup_steps: expected {expected}, got {self.warmup_steps}")
+        if not 0 <= self.final_lr_share <= 1:
+            raise SettingError(f"final_lr_share: expected 0 to 1, got {self.final_lr_share:g}")
 
     def lr_at(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""

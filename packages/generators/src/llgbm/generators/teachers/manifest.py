@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
+
+import torch
+from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import AdapterError, RunError, mismatch
@@ -13,6 +16,9 @@ from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.run_base import run_base
+from llgbm.generators.spec_words import told_apart
+from llgbm.generators.teachers.manifest_checks import check_manifest
 from llgbm.generators.teachers.shards import Split
 
 FORMAT = 2
@@ -71,20 +77,12 @@ class Manifest:
         content = read_json(path, RunError)
         if content.get("format") != FORMAT:
             raise RunError(mismatch(path, "format", FORMAT, content.get("format")))
-        try:
-            entries = tuple(
-                TeacherEntry(**{**entry, "losses": tuple(entry["losses"])})
-                for entry in content["adapters"]
-            )
-            unknown = {entry.split for entry in entries} - set(get_args(Split))
-            if unknown:
-                raise TypeError(f"split {sorted(unknown)}")
-            return cls(
-                content["base_model"], content["base_fingerprint"], content["settings"], entries
-            )
-        except (KeyError, TypeError) as error:
-            expected = [f.name for f in fields(TeacherEntry)]
-            raise RunError(mismatch(path, "adapters", f"entries with {expected}", error)) from error
+        check_manifest(path, content)
+        entries = tuple(
+            TeacherEntry(**{**entry, "losses": tuple(entry["losses"])})
+            for entry in content["adapters"]
+        )
+        return cls(content["base_model"], content["base_fingerprint"], content["settings"], entries)
 
     def of_split(self, split: Split) -> list[TeacherEntry]:
         """Entries of the families of a split."""
@@ -94,6 +92,42 @@ class Manifest:
     def tasks(self) -> list[str]:
         """Task names in order of first appearance."""
         return list(dict.fromkeys(entry.task for entry in self.adapters))
+
+    def base(
+        self,
+        path: Path,
+        model: nn.Module | None = None,
+        tokenizer: Any = None,
+        device: torch.device | str | None = None,
+    ) -> tuple[Any, Any]:
+        """Return the base model that the teachers were taught on, and its tokenizer.
+
+        Args:
+            path: of the index, for the error.
+            model, tokenizer, device: see `run_base`.
+
+        Raises:
+            RunError: other weights have its name now.
+        """
+        given = (path, self.base_model, self.base_fingerprint)
+        return run_base(*given, model, tokenizer, device)
+
+    def check_updates(
+        self, path: Path, entries: Sequence[TeacherEntry], weights: LoRAWeights
+    ) -> None:
+        """Raise RunError naming the teachers that change nothing: there is no direction in them.
+
+        Args:
+            path: of the index, for the error.
+            entries: n teachers.
+            weights: of these.
+        """
+        moved = (weights.delta_norms() > 0).any(1).tolist()
+        still = [entry.id for entry, moves in zip(entries, moved, strict=True) if not moves]
+        if still:
+            raise RunError(
+                mismatch(path, "adapters", "updates other than zero", f"zero of {still}")
+            )
 
     def load(self, checkpoints: Path, entries: list[TeacherEntry]) -> LoRAWeights:
         """Load adapters into one batch, in the order of `entries`.
@@ -111,11 +145,8 @@ class Manifest:
                     mismatch(checkpoints / entry.path, "fingerprint", entry.fingerprint, found)
                 )
             if loaded and weights.spec != loaded[0].spec:
-                first, other = (
-                    f"r={spec.r}, lora_alpha={spec.lora_alpha:g}, {len(spec.modules)} modules"
-                    for spec in (loaded[0].spec, weights.spec)
-                )
-                expected = f"the spec of {entries[0].path} ({first})"
+                first, other = told_apart(loaded[0].spec, weights.spec)
+                expected = f"that of {entries[0].path} ({first})"
                 raise AdapterError(mismatch(checkpoints / entry.path, "spec", expected, other))
             loaded.append(weights)
         return LoRAWeights.concatenate(loaded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,13 @@ from tqdm import tqdm
 
 from llgbm.deltas.atomic import save_tensors
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
+from llgbm.deltas.errors import (
+    RunError,
+    SettingError,
+    mismatch,
+    require_at_least,
+    require_seed,
+)
 from llgbm.deltas.fingerprint import (
     base_fingerprint,
     text_fingerprint,
@@ -82,6 +88,7 @@ class TeachConfig:
     def __post_init__(self) -> None:
         require_at_least(1, teachers_per_task=self.teachers_per_task, r=self.r)
         require_at_least(1, save_every=self.save_every)
+        require_seed(self.seed)
         require_at_least(
             0,
             keep_every=self.keep_every,
@@ -90,6 +97,8 @@ class TeachConfig:
         )
         if not self.tasks:
             raise SettingError("tasks: expected at least one that is not held out, got none")
+        if not self.target_modules:
+            raise SettingError("target_modules: expected at least one, got none")
         for name in ("held_out", "validation"):
             twice = [task for task in getattr(self, name) if task in self.tasks]
             if twice:
@@ -214,7 +223,9 @@ def _open_manifest(folder: RunFolder, config: TeachConfig, base: str) -> Manifes
             )
     if manifest.base_fingerprint != base:
         raise RunError(mismatch(folder.manifest, "base model", manifest.base_fingerprint, base))
-    return manifest
+    # A teacher whose folder is gone is taught again.
+    there = tuple(e for e in manifest.adapters if (folder.checkpoints / e.path).is_dir())
+    return replace(manifest, adapters=there)
 
 
 def _groups(
