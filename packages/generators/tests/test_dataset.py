@@ -70,6 +70,8 @@ def test_every_text_that_can_be_drawn_is_listed(tiny_spec, make_teachers) -> Non
         ({"prompts": [], "answers": []}, "at least 1"),
         ({"prompts": "a", "answers": []}, "a list of strings, got str"),
         ({"answers": []}, "got NoneType"),
+        ({"prompts": ["a", 1], "answers": ["b", "c"]}, r"prompts\.1: expected a string, got 1"),
+        ({"prompts": ["a", " "], "answers": ["b", "c"]}, r"prompts\.1: expected a text, got ' '"),
     ],
 )
 def test_malformed_prompts_are_named(tmp_path, content, words) -> None:

@@ -173,3 +173,17 @@ def test_a_generator_is_evaluated_with_the_delta_cache_it_was_trained_on(
     command = ["evaluate", "--run", str(run_copy), "--examples", "4", "--parse-examples", "0"]
     assert CONSOLE.run([*command, "--generators", "math"]) == 0
     assert "nearest_delta" in Results.read(run.results).accuracy["seen"]
+
+
+def test_fewer_condition_prompts_than_asked_for_are_told(run_copy, capsys) -> None:
+    command = ["evaluate", "--run", str(run_copy), "--examples", "4", "--parse-examples", "0"]
+    assert CONSOLE.run([*command, "--condition-prompts", "999"]) == 0
+    assert "caps: condition_prompts: 5 in place of 999, half of its" in capsys.readouterr().out
+
+
+def test_a_vae_is_no_generator_to_evaluate(run_copy, capsys) -> None:
+    folder = run_copy / "generators" / "vae"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"format": 1, "kind": "vae"}')
+    assert CONSOLE.run(["evaluate", "--run", str(run_copy), "--generators", "vae"]) == 2
+    assert "kind: expected a generator of `llgbm train`, got 'vae'" in capsys.readouterr().err

@@ -10,9 +10,11 @@ import torch
 from peft import PeftModel
 
 from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.deltas.errors import RunError
 from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.generators.cli import CONSOLE
+from llgbm.generators.demo import Stages
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.metrics_log import MetricsLog, read_metrics
@@ -57,6 +59,7 @@ def test_another_text_gives_another_adapter_and_the_same_text_the_same(tiny_run,
         (["x", "--generator", "nowhere"], "run `llgbm train`"),
         (["x", "--prompts", "p.txt"], "got both"),
         (["--prompts", "p.txt"], "p.txt: No such file"),
+        (["caf\udce9"], "condition: texts: expected UTF-8, got 'caf\\udce9'"),
     ],
 )
 def test_generate_refuses_what_it_cannot_do(arguments, words, tmp_path, monkeypatch, capsys):
@@ -221,3 +224,51 @@ def test_a_log_cut_short_by_a_crash_goes_on(tmp_path) -> None:
     log = MetricsLog(file, steps_done=2)
     log.write({"step": 3, "again": True})
     assert read_metrics(file) == [{"step": 1}, {"step": 2}, {"step": 3, "again": True}]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "words"),
+    [
+        (None, "metadata: base_model: expected a string, got None"),
+        (
+            {"base_model": "x", "base_fingerprint": 5},
+            "metadata: base_fingerprint: expected a string",
+        ),
+    ],
+)
+def test_a_generator_without_its_base_is_named(run_copy, tmp_path, metadata, words, capsys) -> None:
+    file = run_copy / "generators" / "generator" / "config.json"
+    content = json.loads(file.read_text()) | {"metadata": metadata}
+    if metadata is None:
+        del content["metadata"]
+    file.write_text(json.dumps(content))
+    arguments = ["generate", "x", "--generator", str(run_copy), "--out", str(tmp_path / "out")]
+    assert CONSOLE.run(arguments) == 2
+    assert f"config.json: {words}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("evaluation/answers.json", "{}", "answers.json: answers: expected a list"),
+        ("evaluation/answers.json", '{"answers": [5]}', "answers.0: expected an object with"),
+        ("generators/generator/metrics.jsonl", "5\n", "line 1: expected an object with a whole"),
+        ("generators/generator/metrics.jsonl", '{"step": 1}\n', "step 1: split: expected a string"),
+        (
+            "generators/generator/metrics.jsonl",
+            '{"step": 1, "split": "train", "loss": "low"}\n',
+            "step 1: loss: expected a finite number, got 'low'",
+        ),
+    ],
+)
+def test_a_report_of_what_is_damaged_names_it(run_copy, file, text, words, capsys) -> None:
+    (run_copy / file).write_text(text)
+    assert CONSOLE.run(["report", "--run", str(run_copy)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_seconds_of_a_demo_are_numbers(tmp_path) -> None:
+    (tmp_path / "seconds.json").write_text('{"load": "x"}')
+    with pytest.raises(RunError, match="seconds.json: load: expected a finite number, got 'x'"):
+        Stages(RunFolder(tmp_path), 7)

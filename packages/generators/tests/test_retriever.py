@@ -35,7 +35,7 @@ def test_an_untrained_predictor_says_the_mean_and_a_trained_one_tells_tasks_apar
     run = RunFolder(retriever_run)
     manifest = Manifest.read(run.manifest)
     predictor = DeltaPredictor.load(run.retriever("retriever"))
-    deltas = training_deltas(run, manifest, predictor)
+    deltas = training_deltas(run, manifest, predictor, run.retriever("retriever"))
     texts = [condition_from_description(f"Say {task} kind 0") for task in ("caps", "digits")]
     batch = embed_conditions(texts, PretrainedTextEncoder("minilm-l6"))
     fresh = DeltaPredictor(DeltaPredictorConfig(), predictor.delta_shape)
@@ -99,7 +99,7 @@ def test_a_finished_retriever_is_left_and_other_settings_are_refused(retriever_r
             lambda f: (f / "config.json").write_text(
                 json.dumps(json.loads((f / "config.json").read_text()) | {"hidden": 8})
             ),
-            "inner.weight: expected",
+            "the two files belong to different",
         ),
     ],
 )
@@ -117,3 +117,22 @@ def test_order_and_padding_of_a_condition_do_not_matter() -> None:
     alone = predictor(ConditionBatch.of([rows]))
     padded = predictor(ConditionBatch.of([rows.flip(0), rows.repeat(2, 1)]))
     torch.testing.assert_close(alone[0], padded[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_retriever_that_leaves_the_numbers_is_not_written(retriever_run, capsys) -> None:
+    arguments = ["train-retriever", "--run", str(retriever_run), "--name", "wild", "--steps", "3"]
+    assert CONSOLE.run([*arguments, "--lr", "1e30"]) == 2
+    assert "delta cosine: expected a finite number, got nan" in capsys.readouterr().err
+    assert not (retriever_run / "retrievers" / "wild").exists()
+    assert CONSOLE.run([*arguments, "--lr", "inf"]) == 2
+    assert "lr: expected at least 0 and finite" in capsys.readouterr().err
+
+
+def test_a_retriever_without_its_settings_is_named(retriever_run, tmp_path, capsys) -> None:
+    shutil.copytree(retriever_run, tmp_path / "run")
+    file = tmp_path / "run" / "retrievers" / "retriever" / "config.json"
+    content = json.loads(file.read_text())
+    del content["metadata"]["training"]
+    file.write_text(json.dumps(content))
+    assert CONSOLE.run(["retrieve", "x", "--run", str(tmp_path / "run")]) == 2
+    assert "config.json: metadata: training: expected its settings" in capsys.readouterr().err

@@ -267,3 +267,8 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path, damage, message):
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+def test_one_text_in_place_of_several_is_refused(encoder):
+    with pytest.raises(ValueError, match="texts: expected several texts, got 'abc'"):
+        encoder.encode("abc")

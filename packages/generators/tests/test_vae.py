@@ -237,6 +237,20 @@ def test_what_does_not_fit_is_refused(tiny_spec, make_teachers):
         quantized.decode_codes(torch.tensor([[0, 6, 0, 0, 0, 0, 0, 0]]))
     with pytest.raises(ValueError, match="codes: expected 8, got 3"):
         quantized.decode_codes(torch.zeros(1, 3, dtype=torch.int64))
+    for name, tokens in (("vq", 8), ("fsq", 6)):
+        bottleneck = LoRAGeneratorVAE(CONFIGS[name], tiny_spec, (10,)).bottleneck
+        with pytest.raises(ValueError, match="codes: expected whole numbers, got torch.float32"):
+            bottleneck.decode_codes(torch.full((1, tokens), 1.5))
+    reader = LoRAGeneratorVAE(CONFIGS["gaussian"], tiny_spec, (10,))
+    for adapters, deltas, words in (
+        (teachers, torch.zeros(2, 10), r"deltas: expected shape \(3, 10\), got \(2, 10\)"),
+        (teachers, torch.zeros(3, 11), r"deltas: expected shape \(3, 10\), got \(3, 11\)"),
+        (teachers, torch.full((3, 10), torch.inf), "deltas: expected finite values"),
+        (teachers.select([]), torch.zeros(0, 10), "teachers: expected at least one, got none"),
+        (teachers.map(lambda f: f * torch.nan), torch.zeros(3, 10), "teachers: .* finite values"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            reader.fit_scales(adapters, deltas)
     plain = Step(0, type("Output", (), {"delta": torch.zeros(3, 10)})(), teachers, torch.zeros(3))
     with pytest.raises(ValueError, match="expected the output of a VAE"):
         VAELoRALoss(lambda_recon=0.0).terms()[1].term(plain)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from llgbm.deltas.errors import SettingError
 from llgbm.generators.text_encoder import EmbeddingCache, TextEncoder
 
 ConditionKind = Literal["prompts", "prompts_with_answers", "description"]
@@ -24,21 +25,29 @@ class Condition:
         kind: what the texts are.
 
     Raises:
-        ValueError: no texts, an empty text, or an unknown kind.
+        SettingError: no texts, an empty text or one that is not UTF-8, or an unknown kind.
     """
 
     texts: tuple[str, ...]
     kind: ConditionKind
 
     def __post_init__(self) -> None:
+        if isinstance(self.texts, str):
+            raise SettingError(f"condition: texts: expected several texts, got {self.texts!r}")
         object.__setattr__(self, "texts", tuple(self.texts))
         if self.kind not in get_args(ConditionKind):
-            raise ValueError(f"kind: expected one of {get_args(ConditionKind)}, got {self.kind!r}")
+            expected = get_args(ConditionKind)
+            raise SettingError(f"kind: expected one of {expected}, got {self.kind!r}")
         if not self.texts:
-            raise ValueError("condition: texts: expected at least one, got none")
-        empty = [index for index, text in enumerate(self.texts) if not text.strip()]
-        if empty:
-            raise ValueError(f"condition: texts: expected no empty text, got one at {empty[0]}")
+            raise SettingError("condition: texts: expected at least one, got none")
+        for place, text in enumerate(self.texts):
+            if not isinstance(text, str):
+                raise SettingError(f"condition: texts: expected texts, got {text!r} at {place}")
+            if not text.strip():
+                raise SettingError(f"condition: texts: expected no empty text, got one at {place}")
+            # A command line's bytes that are no UTF-8 arrive as halves of surrogate pairs.
+            if text != text.encode("utf-8", "ignore").decode("utf-8"):
+                raise SettingError(f"condition: texts: expected UTF-8, got {text!r} at {place}")
 
 
 def answered(prompt: str, answer: str) -> str:

@@ -54,7 +54,7 @@ def read_prompts(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Read the prompts and answers of an adapter folder's prompts.json.
 
     Raises:
-        RunError: missing, malformed, empty, or lists of unequal length.
+        RunError: missing, malformed, empty, an empty prompt, or lists of unequal length.
     """
     file = path / "prompts.json"
     if not file.exists():
@@ -63,14 +63,20 @@ def read_prompts(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lists = []
     for key in ("prompts", "answers"):
         values = content.get(key)
-        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        if not isinstance(values, list):
             raise RunError(mismatch(file, key, "a list of strings", type(values).__name__))
+        for place, value in enumerate(values):
+            if not isinstance(value, str):
+                raise RunError(mismatch(file, f"{key}.{place}", "a string", repr(value)))
         lists.append(tuple(values))
     prompts, answers = lists
     if not prompts or len(prompts) != len(answers):
         raise RunError(
             mismatch(file, "prompts", f"{len(answers)} as answers, at least 1", len(prompts))
         )
+    for place, prompt in enumerate(prompts):
+        if not prompt.strip():
+            raise RunError(mismatch(file, f"prompts.{place}", "a text", repr(prompt)))
     return prompts, answers
 
 

@@ -88,10 +88,16 @@ class DeltaHead(UpdateSketch):
             deltas: [n, *delta_shape].
 
         Raises:
-            ValueError: deltas of another shape.
+            ValueError: deltas of another shape, NaN or Inf.
         """
-        expected = (teachers.n, *self.delta_shape)
-        if tuple(deltas.shape) != expected:
-            raise ValueError(f"deltas: expected shape {expected}, got {tuple(deltas.shape)}")
+        check_deltas(deltas, (teachers.n, *self.delta_shape))
         self.fit_sketch_scale(teachers)
         self.delta_scale.copy_(layer_rms(deltas).clamp_min(SMALLEST_SCALE))
+
+
+def check_deltas(deltas: Tensor, expected: tuple[int, ...]) -> None:
+    """Raise ValueError unless `deltas` are finite and of the shape `expected`."""
+    if tuple(deltas.shape) != expected:
+        raise ValueError(f"deltas: expected shape {expected}, got {tuple(deltas.shape)}")
+    if not torch.isfinite(deltas).all():
+        raise ValueError("deltas: expected finite values, got NaN or Inf")

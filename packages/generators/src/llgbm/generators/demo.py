@@ -14,7 +14,7 @@ import torch
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.compute import compute_cache
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, require_seed
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.probe_names import named_probes
@@ -24,6 +24,7 @@ from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.demo_estimate import estimate_seconds
 from llgbm.generators.demo_presets import PRESETS, DemoPreset
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
+from llgbm.generators.evaluation.result_checks import check_number
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.evaluation.table import arms_table
 from llgbm.generators.generate import GenerateConfig, generate
@@ -68,6 +69,9 @@ class DemoConfig:
     run: Path | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
+
 
 class Stages:
     """Announces each stage and notes how long it took, over interruptions."""
@@ -78,6 +82,8 @@ class Stages:
         self.begun = time.perf_counter()
         if self.path.exists():
             self.seconds = read_json(self.path, RunError)
+            for name, value in self.seconds.items():
+                check_number(self.path, name, value)
 
     @property
     def finished(self) -> list[str]:

@@ -12,9 +12,8 @@ from torch import nn
 from tqdm import tqdm
 
 from llgbm.deltas.atomic import write_json, write_text
-from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cache import DeltaCache
-from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
+from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least, require_seed
 from llgbm.deltas.fingerprint import file_fingerprint, text_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
@@ -72,6 +71,7 @@ class EvaluateConfig:
             parse_tokens=self.parse_tokens,
         )
         require_at_least(0, parse_examples=self.parse_examples)
+        require_seed(self.seed)
         choose_arms(self.arms)
         named = [*self.generators, *self.beside]
         if len(set(named)) < len(named):
@@ -84,7 +84,8 @@ def evaluate(
     """Score, write results.json, scores.jsonl and the generated adapters, print the table.
 
     Raises:
-        RunError: parts of the run are missing, or generators that do not belong together.
+        RunError: parts of the run are missing, generators that do not belong together, or
+            another base model than the teachers'.
     """
     run = RunFolder(config.run)
     named_probes(config.held_out_probes)  # an unknown name is told before the work
@@ -92,11 +93,16 @@ def evaluate(
     names = config.generators or (_only_generator(run),)
     folders = [run.generator(name) for name in names]
     generators = load_generators(folders, manifest, run)
-    if model is None:
-        model, tokenizer = load_base_model(manifest.base_model)
+    model, tokenizer = manifest.base(run.manifest, model, tokenizer)
     tasks = evaluated_tasks(manifest, config.condition_prompts, config.examples)
+    for item in tasks:
+        if len(item.condition.texts) < config.condition_prompts:
+            print(
+                f"{item.task.name}: condition_prompts: {len(item.condition.texts)} in place of "
+                f"{config.condition_prompts}, half of its {len(item.task.test)} test examples"
+            )
     metadata = next(iter(generators.values())).metadata
-    probes, spec = trained_probes(metadata)
+    probes, spec = trained_probes(metadata, folders[0])
     check_held_out(config.held_out_probes, probes)
     cache = DeltaCache.open(
         run.delta_cache(trained_cache(metadata)),
@@ -135,10 +141,10 @@ def evaluate(
         }
     )
     scores = _score(scorer, tasks, run, key)
-    first = next(iter(generators.values()))
+    base = (manifest.base_model, manifest.base_fingerprint)
     for index, item in enumerate(tasks):
         out = run.generated / item.task.name
-        save_generated(first, context.outputs[0].weights.select([index]), item.condition, out)
+        save_generated(base, context.outputs[0].weights.select([index]), item.condition, out)
     results = gather_results(
         run,
         manifest,
@@ -187,8 +193,8 @@ def load_generators(
                 ("spec", first.spec, generator.spec),
                 (
                     "probes and deltas",
-                    (trained_probes(first.metadata), trained_cache(first.metadata)),
-                    (trained_probes(generator.metadata), trained_cache(generator.metadata)),
+                    (trained_probes(first.metadata, folders[0]), trained_cache(first.metadata)),
+                    (trained_probes(generator.metadata, folder), trained_cache(generator.metadata)),
                 ),
             ):
                 if expected != got:

@@ -16,6 +16,7 @@ from llgbm.deltas.peft_format import check_output, save_adapter
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, ConditionKind, embed_conditions
 from llgbm.generators.generator import GeneratorOutput, LoRAGenerator
+from llgbm.generators.module_files import base_of
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 
@@ -96,16 +97,24 @@ def write_adapters(
 
 
 def save_generated(
-    generator: LoRAGenerator, weights: LoRAWeights, condition: Condition, out: Path
+    base: tuple[str, str], weights: LoRAWeights, condition: Condition, out: Path
 ) -> None:
-    """Write one generated adapter (n = 1) with the condition it was written from."""
+    """Write one generated adapter with the condition it was written from.
+
+    Args:
+        base: name and fingerprint of its base model.
+        weights: n = 1.
+        condition: it was written from.
+        out: folder.
+    """
     weights.check_finite(out)
+    name, fingerprint = base
     content = {"kind": condition.kind, "texts": list(condition.texts)}
     save_adapter(
         weights,
         out,
-        base_model_name=generator.metadata["base_model"],
-        base_fingerprint=generator.metadata["base_fingerprint"],
+        base_model_name=name,
+        base_fingerprint=fingerprint,
         extra_files={"condition.json": json.dumps(content, ensure_ascii=False, indent=1)},
     )
 
@@ -121,10 +130,11 @@ def generate(config: GenerateConfig) -> Path:
     folder = find_generator(config.generator)
     check_output(config.out, config.overwrite)
     generator = LoRAGenerator.load(folder)
+    base = base_of(generator.metadata, folder)
     output = write_adapters(generator, [condition], embeddings=None)
-    save_generated(generator, output.weights, condition, config.out)
+    save_generated(base, output.weights, condition, config.out)
     print(
         f"{config.out}: adapter of {len(output.weights.spec.modules)} modules, "
-        f"r={output.weights.spec.r}, for {generator.metadata['base_model']}"
+        f"r={output.weights.spec.r}, for {base[0]}"
     )
     return config.out

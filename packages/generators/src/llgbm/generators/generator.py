@@ -21,7 +21,13 @@ from llgbm.generators.generator_config import (
     describe_generator,
     read_description,
 )
-from llgbm.generators.module_files import CONFIG, fill_module, read_module_config, write_module
+from llgbm.generators.module_files import (
+    CONFIG,
+    check_pair,
+    fill_module,
+    read_module_config,
+    write_module,
+)
 
 TENSORS = "generator.safetensors"
 
@@ -100,7 +106,7 @@ class LoRAGenerator(nn.Module):
             deltas: [n, *delta_shape].
 
         Raises:
-            ValueError: another spec or shape.
+            ValueError: another spec or shape, no teachers, NaN or Inf.
         """
         self.decoder.set_base(teachers)
         self.decoder.fit_scales(teachers)
@@ -129,7 +135,8 @@ class LoRAGenerator(nn.Module):
         folder = Path(path)
         content, metadata = read_module_config(folder, "llgbm train")
         config, spec, delta_shape = read_description(content, folder / CONFIG)
+        check_pair(folder / TENSORS, content)
         generator = cls(config, spec, delta_shape)
         generator.metadata = metadata
-        fill_module(generator, folder / TENSORS, content)
+        fill_module(generator, folder / TENSORS)
         return generator

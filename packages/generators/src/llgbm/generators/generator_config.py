@@ -82,6 +82,9 @@ def read_description(
     Raises:
         RunError: another format, or a key that is missing, unknown or of the wrong type.
     """
+    if "kind" in content:
+        expected = "a generator of `llgbm train`"
+        raise RunError(mismatch(file, "kind", expected, repr(content["kind"])))
     if content.get("format") != FORMAT:
         raise RunError(mismatch(file, "format", FORMAT, content.get("format")))
     decoder = dict(_object(content, "decoder", file))

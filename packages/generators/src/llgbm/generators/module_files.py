@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from llgbm.deltas.atomic import save_tensors, write_json
@@ -64,16 +64,55 @@ def read_module_config(folder: Path, command: str) -> tuple[dict[str, Any], dict
     return content, metadata
 
 
-def fill_module(module: nn.Module, file: Path, description: Mapping[str, Any]) -> None:
-    """Take over the tensors of `file` after checking every one.
+def base_of(metadata: Mapping[str, Any], folder: Path) -> tuple[str, str]:
+    """Return name and fingerprint of the base model that a module writes adapters for.
+
+    Raises:
+        RunError: the module was saved without them.
+    """
+    found = metadata.get("base_model"), metadata.get("base_fingerprint")
+    for key, value in zip(("base_model", "base_fingerprint"), found, strict=True):
+        if not isinstance(value, str):
+            raise RunError(mismatch(folder / CONFIG, f"metadata: {key}", "a string", repr(value)))
+    return str(found[0]), str(found[1])
+
+
+def check_pair(file: Path, description: Mapping[str, Any]) -> None:
+    """Raise RunError unless `file` was written with `description`.
+
+    Before a module is built: sizes that nobody wrote build none.
 
     Args:
-        module: built from `description`.
         file: tensors that `write_module` wrote.
         description: of config.json beside it.
 
     Raises:
-        RunError: missing, damaged or half-written, keys or shapes that do not fit, NaN or Inf.
+        RunError: missing, damaged or half-written.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = (opened.metadata() or {}).get(HEADER_KEY)
+    except FileNotFoundError as error:
+        raise RunError(f"{file}: not found") from error
+    except SafetensorError as error:
+        raise RunError(f"{file}: not a whole safetensors file ({error})") from error
+    fingerprint = text_fingerprint(dict(description))
+    if header != fingerprint:
+        raise RunError(
+            f"{file}: {HEADER_KEY}: expected {fingerprint[:12]} as in {CONFIG}, got "
+            f"{str(header)[:12]}: the two files belong to different generators"
+        )
+
+
+def fill_module(module: nn.Module, file: Path) -> None:
+    """Take over the tensors of `file` after checking every one.
+
+    Args:
+        module: built from the description beside `file`; see `check_pair`.
+        file: tensors that `write_module` wrote.
+
+    Raises:
+        RunError: missing or damaged, keys or shapes that do not fit, NaN or Inf.
     """
     tensors, state = read_tensors(file), module.state_dict()
     missing, extra = sorted(set(state) - set(tensors)), sorted(set(tensors) - set(state))
@@ -86,12 +125,4 @@ def fill_module(module: nn.Module, file: Path, description: Mapping[str, Any]) -
             raise RunError(mismatch(file, name, wanted, f"{got.dtype} {tuple(got.shape)}"))
         if not torch.isfinite(got).all():
             raise RunError(f"{file}: {name}: expected finite values, got NaN or Inf")
-    with safe_open(file, framework="pt") as opened:
-        header = (opened.metadata() or {}).get(HEADER_KEY)
-    fingerprint = text_fingerprint(dict(description))
-    if header != fingerprint:
-        raise RunError(
-            f"{file}: {HEADER_KEY}: expected {fingerprint[:12]} as in {CONFIG}, got "
-            f"{str(header)[:12]}: the two files belong to different generators"
-        )
     module.load_state_dict(tensors)

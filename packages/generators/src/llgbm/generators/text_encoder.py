@@ -92,7 +92,12 @@ class PretrainedTextEncoder:
 
         Returns:
             [len(texts), embedding_dim] float32 on the CPU, rows of unit norm.
+
+        Raises:
+            ValueError: one text in place of several.
         """
+        if isinstance(texts, str):
+            raise ValueError(f"texts: expected several texts, got {texts!r}")
         result = torch.empty(len(texts), self.embedding_dim)
         tokens = [
             self.tokenizer(text, truncation=True, max_length=self.max_tokens)["input_ids"]

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.module_groups import module_groups, stack_group
+from llgbm.generators.spec_words import told_apart
 
 # Teachers whose A are equal to base_A (one teacher alone) have no deviation to measure: A may
 # then still move by this share of its own size, or its deviation could not be learned at all.
@@ -90,9 +91,9 @@ class Decoder(nn.Module, ABC):
             weights: n training teachers, or the one initialisation that they share.
 
         Raises:
-            ValueError: another spec.
+            ValueError: another spec, no adapters, NaN or Inf.
         """
-        self._check_spec(weights)
+        self._check_teachers(weights)
         for index, group in enumerate(self.groups):
             mean = stack_group(weights.lora_A, group).float().mean(1, keepdim=True)
             self.base_A(index).copy_(mean)
@@ -107,9 +108,9 @@ class Decoder(nn.Module, ABC):
             teachers: n training teachers.
 
         Raises:
-            ValueError: another spec.
+            ValueError: another spec, no adapters, NaN or Inf.
         """
-        self._check_spec(teachers)
+        self._check_teachers(teachers)
         for index, group in enumerate(self.groups):
             lora_A = stack_group(teachers.lora_A, group).float()
             lora_B = stack_group(teachers.lora_B, group).float()
@@ -121,11 +122,10 @@ class Decoder(nn.Module, ABC):
             self.scale_A[self.members(index)] = scale_A.to(self.scale_A)
             self.scale_B[self.members(index)] = scale_B.to(self.scale_B)
 
-    def _check_spec(self, weights: LoRAWeights) -> None:
+    def _check_teachers(self, weights: LoRAWeights) -> None:
         if weights.spec != self.spec:
-            raise ValueError(
-                f"teachers: expected the decoder's spec (r={self.spec.r}, "
-                f"lora_alpha={self.spec.lora_alpha}, {len(self.spec.modules)} modules), got "
-                f"r={weights.spec.r}, lora_alpha={weights.spec.lora_alpha}, "
-                f"{len(weights.spec.modules)} modules"
-            )
+            expected, got = told_apart(self.spec, weights.spec)
+            raise ValueError(f"teachers: expected the decoder's spec ({expected}), got {got}")
+        if not weights.n:
+            raise ValueError("teachers: expected at least one, got none")
+        weights.check_finite("teachers")

@@ -64,8 +64,9 @@ def delta_cosines(
         )
 
     for name in generators:
-        generator = LoRAGenerator.load(run.generator(name)).eval()
-        probes, spec = trained_probes(generator.metadata)
+        folder = run.generator(name)
+        generator = LoRAGenerator.load(folder).eval()
+        probes, spec = trained_probes(generator.metadata, folder)
         texts = int(generator.metadata["training"]["condition_texts"][1])
         inputs = collect_inputs(
             run,

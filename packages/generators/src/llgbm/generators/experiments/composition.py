@@ -90,7 +90,7 @@ def compose(
         task: teachers.select([entries.index(firsts[task])]) for pair in pairs for task in pair
     }
     predicted = _predicted(run, manifest, predictor, pairs)
-    known = training_deltas(run, manifest, predictor)
+    known = training_deltas(run, manifest, predictor, run.retriever("retriever"))
     generated = _generated(run, manifest, generator, pairs).to(device)
     arms: dict[str, list[LoRAWeights | None]] = {"base": [None] * len(pairs)}
     for place, words in enumerate(("first_teacher", "second_teacher")):

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from llgbm.deltas.by_layer import directions
 from llgbm.deltas.commands.cached import read_cache
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
+from llgbm.generators.evaluation.result_checks import check_number
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.metrics_log import read_metrics
 
 Curve = Sequence[tuple[int, float]]
+# What the report shows of an answered question.
+ANSWER_KEYS = {"question", "gold", "base", "adapted"}
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,28 @@ def gather(run: RunFolder) -> ReportData:
 def _curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Every number of metrics.jsonl as a curve, validation quantities under their own names."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for record in read_metrics(folder / "metrics.jsonl"):
-        prefix = "" if record["split"] == "train" else record["split"].replace("_", " ") + " "
+    file = folder / "metrics.jsonl"
+    for record in read_metrics(file):
+        where, split = f"step {record['step']}", record.get("split")
+        if not isinstance(split, str):
+            raise RunError(mismatch(file, f"{where}: split", "a string", repr(split)))
+        prefix = "" if split == "train" else split.replace("_", " ") + " "
         for key, value in record.items():
             if key not in ("step", "split"):
+                check_number(file, f"{where}: {key}", value)
                 curves.setdefault(prefix + key, []).append((record["step"], value))
     return curves
 
 
 def _answers(run: RunFolder) -> list[dict[str, Any]]:
     path = run.results.with_name("answers.json")
-    return list(read_json(path, RunError)["answers"]) if path.exists() else []
+    if not path.exists():
+        return []
+    answers = read_json(path, RunError).get("answers")
+    if not isinstance(answers, list):
+        raise RunError(mismatch(path, "answers", "a list", type(answers).__name__))
+    for place, answer in enumerate(answers):
+        if not isinstance(answer, dict) or ANSWER_KEYS - set(answer):
+            expected = f"an object with {sorted(ANSWER_KEYS)}"
+            raise RunError(mismatch(path, f"answers.{place}", expected, repr(answer)))
+    return answers

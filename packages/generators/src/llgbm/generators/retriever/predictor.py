@@ -19,7 +19,14 @@ from llgbm.deltas.by_layer import layer_rms
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.generators.condition_network import ConditionNetwork, ConditionNetworkConfig
 from llgbm.generators.conditions import ConditionBatch
-from llgbm.generators.module_files import CONFIG, fill_module, read_module_config, write_module
+from llgbm.generators.delta_head import check_deltas
+from llgbm.generators.module_files import (
+    CONFIG,
+    check_pair,
+    fill_module,
+    read_module_config,
+    write_module,
+)
 from llgbm.generators.text_encoder import PACKAGED_ENCODER
 
 TENSORS, FORMAT = "predictor.safetensors", 2
@@ -93,10 +100,9 @@ class DeltaPredictor(nn.Module):
         """Read the mean and the size of deviations off the teachers' deltas [N, *delta_shape].
 
         Raises:
-            ValueError: another shape.
+            ValueError: another shape, NaN or Inf.
         """
-        if tuple(deltas.shape[1:]) != self.delta_shape:
-            raise ValueError(f"deltas: expected {self.delta_shape} each, got {deltas.shape[1:]}")
+        check_deltas(deltas, (len(deltas), *self.delta_shape))
         self.mean.copy_(deltas.mean(0))
         self.scale.copy_(layer_rms(deltas - deltas.mean(0)))
 
@@ -124,6 +130,7 @@ class DeltaPredictor(nn.Module):
         if (content.get("format"), content.get("kind")) != (FORMAT, "delta_predictor"):
             found = (content.get("format"), content.get("kind"))
             raise RunError(mismatch(file, "kind", (FORMAT, "delta_predictor"), found))
+        check_pair(folder / TENSORS, content)
         names = {f.name for f in fields(ConditionNetworkConfig)}
         try:
             if set(content["condition"]) != names:
@@ -137,5 +144,5 @@ class DeltaPredictor(nn.Module):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{file}: expected the sizes of a predictor, got {error!r}") from error
         predictor.metadata = metadata
-        fill_module(predictor, folder / TENSORS, content)
+        fill_module(predictor, folder / TENSORS)
         return predictor

@@ -67,9 +67,10 @@ def retrieve_text(config: RetrieveTextConfig) -> LoRAWeights:
         check_output(config.out, config.overwrite)
     run = RunFolder(config.run)
     manifest = Manifest.read(run.manifest)
-    predictor = DeltaPredictor.load(run.retriever(config.retriever)).eval()
+    folder = run.retriever(config.retriever)
+    predictor = DeltaPredictor.load(folder).eval()
     entries = manifest.of_split("train")
-    deltas = training_deltas(run, manifest, predictor)
+    deltas = training_deltas(run, manifest, predictor, folder)
     encoder = PretrainedTextEncoder(predictor.config.text_encoder)
     with torch.no_grad():
         predicted = predictor(embed_conditions([Condition(texts, config.kind)], encoder))[0]
@@ -89,7 +90,9 @@ def retrieve_text(config: RetrieveTextConfig) -> LoRAWeights:
     return merged
 
 
-def training_deltas(run: RunFolder, manifest: Manifest, predictor: DeltaPredictor) -> Tensor:
+def training_deltas(
+    run: RunFolder, manifest: Manifest, predictor: DeltaPredictor, folder: Path
+) -> Tensor:
     """Deltas [N, ...] of the training teachers, of the kind that a predictor predicts.
 
     Raises:
@@ -98,7 +101,7 @@ def training_deltas(run: RunFolder, manifest: Manifest, predictor: DeltaPredicto
     """
     if predictor.metadata.get("base_fingerprint") != manifest.base_fingerprint:
         raise RunError(f"{run.root}: retriever: expected one of this base model, got another")
-    probes, spec = trained_probes(predictor.metadata)
+    probes, spec = trained_probes(predictor.metadata, folder)
     cache = DeltaCache.open(
         run.delta_cache(trained_cache(predictor.metadata)),
         manifest.base_fingerprint,

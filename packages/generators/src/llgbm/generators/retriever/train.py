@@ -10,12 +10,20 @@ from typing import Annotated
 
 import torch
 import tyro
+from torch import nn
 from tqdm import tqdm
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.deltas.errors import RunError, SettingError, check_name, mismatch, require_at_least
+from llgbm.deltas.errors import (
+    RunError,
+    SettingError,
+    check_name,
+    mismatch,
+    require_at_least,
+    require_seed,
+)
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.probe_names import named_probes
 from llgbm.generators.conditions import embed_conditions
@@ -70,6 +78,7 @@ class TrainRetrieverConfig:
             1, steps=self.steps, batch_size=self.batch_size, validate_every=self.validate_every
         )
         require_at_least(0, lr=self.lr, weight_decay=self.weight_decay)
+        require_seed(self.seed)
         if not 1 <= self.condition_texts[0] <= self.condition_texts[1]:
             raise SettingError(
                 f"condition_texts: expected smallest and largest, got {self.condition_texts}"
@@ -77,11 +86,16 @@ class TrainRetrieverConfig:
         check_name("name", self.name)
 
 
-def train_retriever(config: TrainRetrieverConfig) -> Path:
+def train_retriever(config: TrainRetrieverConfig, model: nn.Module | None = None) -> Path:
     """Train a predictor of deltas; return its folder. A finished one is left as it is.
 
+    Args:
+        config: settings.
+        model: the loaded base; loaded here where None, to check that it is the teachers'.
+
     Raises:
-        RunError: parts of the run are missing, or the folder holds other settings.
+        RunError: parts of the run are missing, the folder holds other settings, the base model is
+            not the teachers', or the training diverges.
         CacheError: the delta cache is missing, another one, or incomplete.
     """
     run = RunFolder(config.run)
@@ -105,6 +119,7 @@ def train_retriever(config: TrainRetrieverConfig) -> Path:
         config.delta_cache,
         config.conditions.validated_by,
     )
+    inputs.manifest.base(run.manifest, model)
     best = _fit(config, run, folder, inputs, settings)
     write_json(folder / FINISHED, {"settings": settings, "best": best})
     print(f"{folder}: best delta cosine on validation {best:.3f}")
@@ -167,6 +182,11 @@ def _fit(
                 ]
             # As generators are: by the tasks trained on and by other families alike.
             cosine = float(torch.stack(cosines).mean())
+            if not math.isfinite(cosine):
+                raise RunError(
+                    f"{folder}: step {step + 1}: delta cosine: expected a finite number, got "
+                    f"{cosine}: lower --lr"
+                )
             if cosine > best:
                 best = cosine
                 kept = {name: value.clone() for name, value in predictor.state_dict().items()}

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.atomic import write_text
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, mismatch
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read every line; a last line cut short by a crash is dropped.
 
     Raises:
-        RunError: a malformed line elsewhere.
+        RunError: a malformed line elsewhere, or one that is no record of a step.
     """
     if not path.exists():
         return []
@@ -27,6 +27,9 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
             if number == len(lines):
                 break
             raise RunError(f"{path}: line {number}: expected JSON, got {line[:60]!r}") from error
+        if not isinstance(records[-1], dict) or not isinstance(records[-1].get("step"), int):
+            expected = "an object with a whole number `step`"
+            raise RunError(mismatch(path, f"line {number}", expected, repr(line[:60])))
     return records
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.probe_names import named_probes
+from llgbm.generators.module_files import CONFIG
 from llgbm.generators.training.config import ConditionShares
 
 
-def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
-    """Return the name of the probes and the delta spec from a generator's metadata.
+def trained_probes(metadata: Mapping[str, Any], folder: Path) -> tuple[str, DeltaSpec]:
+    """Return the name of the probes and the delta spec from what was saved with a training.
+
+    Args:
+        metadata: of a generator or of a retriever.
+        folder: of it, for the error.
 
     Raises:
-        RunError: the generator was not saved by `llgbm train`.
+        RunError: it was not saved by `llgbm train` or `llgbm train-retriever`.
     """
     try:
         settings = metadata["training"]
@@ -23,7 +29,8 @@ def trained_probes(metadata: Mapping[str, Any]) -> tuple[str, DeltaSpec]:
         spec = DeltaSpec(tuple(deltas["layers"]), deltas["pooling"], deltas["aggregation"])
         return str(settings["probes"]), spec
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"generator: training: expected its settings, got {error!r}") from error
+        words = f"metadata: training: expected its settings, got {error!r}"
+        raise RunError(f"{folder / CONFIG}: {words}") from error
 
 
 def trained_cache(metadata: Mapping[str, Any]) -> str:

@@ -13,7 +13,13 @@ from llgbm.generators.condition_network import ConditionNetworkConfig
 from llgbm.generators.decoders.full_width import FullWidthConfig
 from llgbm.generators.decoders.periodic import PeriodicConfig
 from llgbm.generators.generator_config import describe_spec, read_spec
-from llgbm.generators.module_files import CONFIG, fill_module, read_module_config, write_module
+from llgbm.generators.module_files import (
+    CONFIG,
+    check_pair,
+    fill_module,
+    read_module_config,
+    write_module,
+)
 from llgbm.generators.training.settings import described
 from llgbm.generators.vae.bottlenecks.deterministic import DeterministicConfig
 from llgbm.generators.vae.bottlenecks.finite_scalar import FiniteScalarConfig
@@ -87,9 +93,10 @@ def load_vae(folder: Path | str) -> LoRAGeneratorVAE:
     spec: LoRASpec = read_spec(content, file)
     other = content.get("source")
     source = None if other is None else read_spec(other if isinstance(other, dict) else {}, file)
+    check_pair(folder / TENSORS, content)
     vae = LoRAGeneratorVAE(config, spec, tuple(shape), source=source)
     vae.metadata = metadata
-    fill_module(vae, folder / TENSORS, content)
+    fill_module(vae, folder / TENSORS)
     return vae.eval()
 
 

@@ -18,7 +18,9 @@ from llgbm.generators.decoders.base import Decoder
 from llgbm.generators.decoders.full_width import FullWidthDecoder
 from llgbm.generators.decoders.periodic import PeriodicConfig, PeriodicDecoder
 from llgbm.generators.decoders.span import start_in_span
+from llgbm.generators.delta_head import check_deltas
 from llgbm.generators.generator import GeneratorOutput
+from llgbm.generators.spec_words import told_apart
 from llgbm.generators.vae.bottlenecks.gaussian import GaussianBottleneck
 from llgbm.generators.vae.bottlenecks.registry import make_bottleneck
 from llgbm.generators.vae.config import VAEConfig
@@ -133,10 +135,8 @@ class LoRAGeneratorVAE(nn.Module):
             ValueError: adapters of another spec, or none where they are read.
         """
         if adapters is not None and adapters.spec != self.source:
-            raise ValueError(
-                f"adapters: expected r={self.source.r} and {len(self.source.modules)} modules as "
-                f"the VAE's, got r={adapters.spec.r} and {len(adapters.spec.modules)}"
-            )
+            expected, got = told_apart(self.source, adapters.spec)
+            raise ValueError(f"adapters: expected {expected} as the VAE's, got {got}")
         condition = self.condition_network(conditions)
         features = self.encoder(condition, adapters)
         return self.bottleneck(features, condition, self.prior, noise), condition
@@ -214,8 +214,9 @@ class LoRAGeneratorVAE(nn.Module):
             deltas: [n, *delta_shape].
 
         Raises:
-            ValueError: another spec.
+            ValueError: another spec or shape, no teachers, NaN or Inf.
         """
+        check_deltas(deltas, (teachers.n, *self.delta_shape))
         self.decoder.set_base(teachers)
         self.decoder.fit_scales(teachers)
         if isinstance(self.decoder, FullWidthDecoder):

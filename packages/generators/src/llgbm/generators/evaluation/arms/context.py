@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,16 +160,13 @@ class ArmContext:
         if not (folder / FINISHED).exists():
             return None
         predictor = DeltaPredictor.load(folder).eval()
-        if self._trained_on(predictor.metadata) != self._trained_on(self._first.metadata):
+        first = self.run.generator(self.outputs[0].name)
+        if _trained_on(predictor.metadata, folder) != _trained_on(self._first.metadata, first):
             return None
         encoder = PretrainedTextEncoder(predictor.config.text_encoder)
         conditions = [item.condition for item in self.tasks]
         with torch.no_grad():
             return predictor(embed_conditions(conditions, encoder, self._embeddings))
-
-    @staticmethod
-    def _trained_on(metadata: Mapping[str, Any]) -> tuple[Any, ...]:
-        return (*trained_probes(metadata), trained_cache(metadata))
 
     @cached_property
     def rank_one(self) -> LoRAWeights:
@@ -200,3 +198,7 @@ class ArmContext:
         """Mean embedding of each condition's texts, [b, dim]."""
         encoder = PretrainedTextEncoder(self._encoder)
         return embed_conditions(conditions, encoder, self._embeddings).mean()
+
+
+def _trained_on(metadata: Mapping[str, Any], folder: Path) -> tuple[Any, ...]:
+    return (*trained_probes(metadata, folder), trained_cache(metadata))

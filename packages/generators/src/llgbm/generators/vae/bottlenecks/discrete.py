@@ -90,14 +90,16 @@ class DiscreteBottleneck(Bottleneck):
         return Latent(z, mu, codes=codes.flatten(1), losses={**losses, "code_prior": told})
 
     def decode_codes(self, codes: Tensor) -> Tensor:
-        """Return latents [b, size] of codes [b, tokens * places].
+        """Return latents [b, size] of codes [b, tokens * places] of whole numbers.
 
         Raises:
-            ValueError: another number of codes, or codes out of range.
+            ValueError: another number of codes, no whole numbers, or codes out of range.
         """
         expected = self.tokens * self.places
         if codes.shape[-1] != expected:
             raise ValueError(f"codes: expected {expected}, got {codes.shape[-1]}")
+        if codes.is_floating_point():
+            raise ValueError(f"codes: expected whole numbers, got {codes.dtype}")
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < self.codebook_size:
             raise ValueError(
                 f"codes: expected from 0 to {self.codebook_size - 1}, got from {int(codes.min())} "

@@ -9,8 +9,8 @@ from typing import Annotated
 import tyro
 
 from llgbm.deltas.errors import require_at_least
-from llgbm.deltas.peft_format import check_output
 from llgbm.generators.vae.tools.latents import NamedLatents
+from llgbm.generators.vae.tools.series import drop_rest, series
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,12 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
         RunError: no VAE, or a name that is neither a text nor an adapter.
         AdapterError: an adapter that cannot be read, or a folder that exists.
     """
-    folders = [config.out / f"step_{place:03d}" for place in range(config.steps)]
-    for folder in folders:
-        check_output(folder, config.overwrite)
+    folders = series(config.out, "step", config.steps, config.overwrite)
     named = NamedLatents(config.vae)
     start, end = named.latent(config.start), named.latent(config.end)
     shares = [place / (config.steps - 1) for place in range(config.steps)]
     named.write(named.vae.interpolate(start, end, shares), folders)
+    drop_rest(config.out, "step", folders)
     for folder, share in zip(folders, shares, strict=True):
         print(f"{folder}: {share:.0%} of the way")
     return folders

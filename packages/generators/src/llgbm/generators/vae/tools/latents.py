@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from llgbm.deltas.adapter_folders import CONFIG
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import AdapterError, RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import check_base, load_adapter, save_adapter
 from llgbm.deltas.weights import LoRAWeights
@@ -19,7 +21,9 @@ from llgbm.generators.conditions import (
     embed_conditions,
 )
 from llgbm.generators.dataset import read_prompts
+from llgbm.generators.module_files import base_of
 from llgbm.generators.runs import RunFolder
+from llgbm.generators.spec_words import told_apart
 from llgbm.generators.text_encoder import PretrainedTextEncoder
 from llgbm.generators.vae.files import TENSORS, load_vae
 from llgbm.generators.vae.generator import LoRAGeneratorVAE
@@ -57,6 +61,7 @@ class NamedLatents:
     def __init__(self, path: Path) -> None:
         self.folder = find_vae(path)
         self.vae: LoRAGeneratorVAE = load_vae(self.folder)
+        self.base_model, self.base_fingerprint = base_of(self.vae.metadata, self.folder)
         self.encoder = PretrainedTextEncoder(self.vae.config.text_encoder)
 
     def condition(self, text: str) -> ConditionBatch:
@@ -71,33 +76,32 @@ class NamedLatents:
 
     @torch.no_grad()
     def latent(self, name: str) -> Tensor:
-        """Return the latent [size] of an adapter's folder, or of a text where there is none.
+        """Return the latent [size] of an adapter's folder, or of a text.
+
+        What exists is a folder, and so is what has a separator and no space.
 
         Raises:
-            AdapterError: a folder that cannot be read, of another base or spec.
-            RunError: a folder without prompts.json or condition.json to tell it from.
+            AdapterError: a folder that cannot be read or encoded, or of another base.
+            RunError: no adapter there, one of another spec, or one without prompts.json or
+                condition.json to tell it from.
         """
         path = Path(name)
-        if not (path / CONFIG).exists():
-            if path.is_dir():
-                raise RunError(mismatch(path, CONFIG, "the folder of an adapter", "none"))
+        if not _is_path(name):
             return self.vae.centre(self.condition(name))[0]
+        if not (path / CONFIG).exists():
+            raise RunError(mismatch(path, CONFIG, "the folder of an adapter", "none"))
         known = self.vae.metadata
-        print_ = known.get("source_fingerprint", known["base_fingerprint"])
-        check_base(path, print_, known.get("source_model", known["base_model"]))
+        print_ = known.get("source_fingerprint", self.base_fingerprint)
+        check_base(path, print_, known.get("source_model", self.base_model))
         weights = load_adapter(path)
-        expected = self.vae.source
-        if weights.spec != expected:
-            raise RunError(
-                mismatch(
-                    path,
-                    "spec",
-                    f"r={expected.r} and {len(expected.modules)} modules as the VAE's",
-                    f"r={weights.spec.r} and {len(weights.spec.modules)}",
-                )
-            )
+        if weights.spec != self.vae.source:
+            expected, got = told_apart(self.vae.source, weights.spec)
+            raise RunError(mismatch(path, "spec", f"{expected} as the VAE's", got))
         told = embed_conditions([self._own_condition(path)], self.encoder, None)
-        return self.vae.encode(told, weights)[0].mu[0]
+        latent = self.vae.encode(told, weights)[0].mu[0]
+        if not torch.isfinite(latent).all():
+            raise AdapterError(f"{path}: latent: expected finite numbers, got NaN or Inf")
+        return latent
 
     def _own_condition(self, path: Path) -> Condition:
         """What an adapter was taught or written from."""
@@ -105,7 +109,7 @@ class NamedLatents:
         if written.exists():
             content = read_json(written, RunError)
             try:
-                return Condition(tuple(content["texts"]), content["kind"])
+                return Condition(content["texts"], content["kind"])
             except (KeyError, TypeError, ValueError) as error:
                 raise RunError(f"{written}: expected a kind and texts, got {error}") from error
         prompts, _ = read_prompts(path)
@@ -119,6 +123,15 @@ class NamedLatents:
             save_adapter(
                 one,
                 folder,
-                base_model_name=self.vae.metadata["base_model"],
-                base_fingerprint=self.vae.metadata["base_fingerprint"],
+                base_model_name=self.base_model,
+                base_fingerprint=self.base_fingerprint,
             )
+
+
+def _is_path(name: str) -> bool:
+    """Whether a name of a command line is meant as a path and not as a sentence."""
+    try:
+        exists = Path(name).exists()
+    except OSError:  # a sentence too long for a path
+        exists = False
+    return exists or (any(mark in name for mark in (os.sep, "/")) and not re.search(r"\s", name))

@@ -9,11 +9,11 @@ from typing import Annotated
 import torch
 import tyro
 
-from llgbm.deltas.errors import require_at_least
-from llgbm.deltas.peft_format import check_output
+from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.generators.conditions import ConditionBatch
 from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.vae.tools.latents import NamedLatents
+from llgbm.generators.vae.tools.series import drop_rest, series
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, n=self.n)
-        require_at_least(0, seed=self.seed)
+        require_seed(self.seed)
 
 
 def sample(config: SampleConfig) -> list[Path]:
@@ -48,9 +48,7 @@ def sample(config: SampleConfig) -> list[Path]:
         RunError: no VAE, or no text.
         AdapterError: a folder exists.
     """
-    folders = [config.out / f"sample_{place:03d}" for place in range(config.n)]
-    for folder in folders:
-        check_output(folder, config.overwrite)
+    folders = series(config.out, "sample", config.n, config.overwrite)
     named = NamedLatents(config.vae)
     one = named.condition(config.text)
     many = ConditionBatch(one.embeddings.expand(config.n, -1, -1), one.mask.expand(config.n, -1))
@@ -60,6 +58,7 @@ def sample(config: SampleConfig) -> list[Path]:
         centre = named.vae.write(one)
         cosines = update_cosine(weights, centre.select([0] * config.n)).tolist()
     named.write(weights, folders)
+    drop_rest(config.out, "sample", folders)
     for folder, cosine in zip(folders, cosines, strict=True):
         print(f"{folder}: cosine {cosine:.3f} with the adapter at the centre")
     return folders

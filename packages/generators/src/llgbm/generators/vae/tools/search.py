@@ -13,8 +13,7 @@ import tyro
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.deltas.errors import SettingError, require_at_least, require_seed
 from llgbm.deltas.peft_format import check_output
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.task import Example
@@ -25,6 +24,7 @@ from llgbm.generators.conditions import (
     embed_conditions,
 )
 from llgbm.generators.evaluation.multiple_choice import score_choices
+from llgbm.generators.run_base import run_base
 from llgbm.generators.vae.generator import LoRAGeneratorVAE
 from llgbm.generators.vae.tools.latents import NamedLatents
 
@@ -41,7 +41,7 @@ class SearchConfig:
         out: folder of the adapter found.
         generations: of CMA-ES; 0 writes the start.
         population: adapters of a generation, scored in one forward.
-        sigma: first step, in units of the prior's own spread around the start.
+        sigma: first step, in units of the prior's own spread around the start; at most 100.
         examples: validation examples scored.
         seed: of CMA-ES and of the task's splits.
         overwrite: replace `out` where it exists.
@@ -58,11 +58,13 @@ class SearchConfig:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        require_at_least(0, generations=self.generations, seed=self.seed)
+        require_seed(self.seed)
+        require_at_least(0, generations=self.generations)
         require_at_least(4, population=self.population)
         require_at_least(1, examples=self.examples)
-        if not self.sigma > 0:
-            raise SettingError(f"sigma: expected more than 0, got {self.sigma:g}")
+        # CMA-ES has no numbers for steps that are far larger.
+        if not 0 < self.sigma <= 100:
+            raise SettingError(f"sigma: expected more than 0, at most 100, got {self.sigma:g}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def search(config: SearchConfig) -> Found:
     """Search, write the best adapter.
 
     Raises:
-        RunError: no VAE.
+        RunError: no VAE, or its base model has other weights now.
         TaskError: an unknown task, or one without choices.
         AdapterError: `out` exists.
         SettingError: cmaes is not installed.
@@ -96,7 +98,7 @@ def search(config: SearchConfig) -> Found:
     named = NamedLatents(config.vae)
     task = load_task(config.task, seed=config.seed)
     task.require_choices()
-    model, tokenizer = load_base_model(named.vae.metadata["base_model"])
+    model, tokenizer = run_base(named.folder, named.base_model, named.base_fingerprint)
     found = search_latents(config, named.vae, named.encoder, task.validation, task.test, model,
                            tokenizer)  # fmt: skip
     with torch.no_grad():
