@@ -154,6 +154,14 @@ def test_two_experiments_do_not_share_a_run_folder_at_once(tmp_path, capsys) -> 
     assert "no other experiment works in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["main", "lambda", "composition", "vae-gaussian"])
+def test_an_unknown_base_model_leaves_no_run_folder(tmp_path, name, capsys) -> None:
+    run = tmp_path / "run"
+    assert CONSOLE.run(["experiment", name, "--run", str(run), "--base-model", "nope"]) == 2
+    assert "base model: expected one of" in capsys.readouterr().err
+    assert not run.exists()
+
+
 def test_intervals_cover_seeds_and_examples() -> None:
     rows = np.zeros((3, 50))
     rows[0] = 1.0

@@ -1,6 +1,7 @@
 """Training on a tiny run: gradients, records, resume, objectives, validation families."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,17 +9,26 @@ import torch
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cli import CONSOLE as DELTAS
 from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.probes import create_generic_probes
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.conditions import embed_conditions
+from llgbm.generators.demo import DemoConfig
+from llgbm.generators.evaluate import EvaluateConfig
+from llgbm.generators.experiments.run_ablations import AblationConfig
+from llgbm.generators.experiments.run_composition import CompositionConfig
+from llgbm.generators.experiments.run_main import MainConfig
 from llgbm.generators.generator import LoRAGenerator
 from llgbm.generators.losses import DeltaGuided, DeltaOnly, MultiTask, Step
+from llgbm.generators.retriever.train import TrainRetrieverConfig
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import collect_inputs
+from llgbm.generators.training.loop import learning_rate
 from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.training.train import Trainer
+from llgbm.generators.vae.bottlenecks.vector_quantized import VectorQuantizedConfig
 
 
 @pytest.mark.parametrize(
@@ -129,7 +139,14 @@ def test_settings_that_cannot_work_are_refused_before_anything_is_written(
     for option, value, words in (
         ("--clip-norm", "0", "clip_norm: expected more than 0"),
         ("--weight-decay", "-1", "weight_decay: expected at least 0"),
+        ("--weight-decay", "inf", "weight_decay: expected at least 0 and finite"),
+        ("--clip-norm", "inf", "clip_norm: expected more than 0 and finite"),
+        ("--lr", "inf", "lr: expected at least 0 and finite"),
+        ("--condition-noise", "inf", "condition_noise: expected at least 0 and finite"),
+        ("--warmup-steps", "999", "warmup_steps: expected at most the 6 steps, got 999"),
+        ("--seed", "-1", "seed: expected from 0 to 4294967295, got -1"),
         ("--conditions.prompts", "-1", "prompts: expected at least 0"),
+        ("--conditions.prompts", "inf", "prompts: expected at least 0 and finite"),
     ):
         assert CONSOLE.run(train_command(run_copy, "x", option, value)) == 2
         assert words in capsys.readouterr().err
@@ -141,6 +158,11 @@ def test_a_training_that_leaves_the_numbers_says_so(run_copy, train_command, cap
     assert CONSOLE.run(train_command(run_copy, "wild", "--lr", "1e30", "--warmup-steps", "0")) == 2
     assert "loss: expected a finite number" in capsys.readouterr().err
     assert not (run_copy / "generators" / "wild" / "finished.json").exists()
+    arguments = train_command(run_copy, "last", "--lr", "1e30", "--warmup-steps", "0")
+    arguments[arguments.index("--steps") + 1] = "1"
+    assert CONSOLE.run(arguments) == 2
+    assert "step 1: validation: expected a finite number, got nan" in capsys.readouterr().err
+    assert not (run_copy / "generators" / "last" / "finished.json").exists()
 
 
 def test_a_half_taught_run_is_not_trained_on(run_copy, train_command, capsys) -> None:
@@ -200,3 +222,57 @@ def test_other_settings_for_a_generator_are_refused(run_copy, train_command, cap
     arguments[arguments.index("--steps") + 1] = "9"
     assert CONSOLE.run(arguments) == 2
     assert "steps: expected 6 as in the run so far, got 9" in capsys.readouterr().err
+
+
+def test_the_warm_up_is_no_longer_than_the_training(tmp_path) -> None:
+    short, long = TrainConfig(tmp_path, steps=4), TrainConfig(tmp_path, steps=400)
+    assert (short.settings()["warmup_steps"], long.settings()["warmup_steps"]) == (4, 10)
+    assert max(learning_rate(short, step) for step in range(4)) == short.lr
+
+
+@pytest.mark.parametrize("command", ["train", "train-vae", "train-retriever", "evaluate",
+                                     "identifiability"])  # fmt: skip
+def test_a_base_model_of_other_weights_is_refused(
+    tiny_run, run_copy, tmp_path, make_tiny_model, command, capsys
+) -> None:
+    shutil.copytree(tiny_run[1], tmp_path / "model")
+    make_tiny_model(seed=1).save_pretrained(tmp_path / "model")
+    path = run_copy / "checkpoints" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model": f"{tmp_path}/model"}))
+    more = ["--name", "new"] if command.startswith("train") else []
+    before = sorted(path for path in run_copy.rglob("*") if "embeddings" not in path.parts)
+    assert CONSOLE.run([command, "--run", str(run_copy), *more]) == 2
+    assert "manifest.json: base model: expected" in capsys.readouterr().err
+    after = sorted(path for path in run_copy.rglob("*") if "embeddings" not in path.parts)
+    assert after == before
+
+
+def test_teachers_that_change_nothing_are_named(tiny_run, tmp_path, teach_command, capsys) -> None:
+    run = tmp_path / "run"
+    teach = teach_command(run, *tiny_run[1:])
+    teach[teach.index("--optim.lr") + 1] = "0"
+    assert CONSOLE.run(teach) == 0
+    assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
+    for command in ("train", "train-vae", "train-retriever", "identifiability"):
+        capsys.readouterr()
+        assert CONSOLE.run([command, "--run", str(run)]) == 2
+        words = "expected updates other than zero, got zero of ['caps_000', "
+        assert words in capsys.readouterr().err
+    assert not (run / "generators").exists()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda run: DemoConfig(run=run, seed=2**40),
+        lambda run: EvaluateConfig(run, seed=-1),
+        lambda run: TrainRetrieverConfig(run, seed=2**70),
+        lambda run: MainConfig(run=run, seed=2**40),
+        lambda run: CompositionConfig(run=run, seed=2**40),
+        lambda run: AblationConfig("lambda", run=run, seed=2**40),
+        lambda run: VectorQuantizedConfig(seed=2**40),
+    ],
+)
+def test_seeds_are_bounded_everywhere(make, tmp_path) -> None:
+    with pytest.raises(SettingError, match="seed: expected from 0 to 4294967295"):
+        make(tmp_path)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from llgbm.deltas.cli import CONSOLE as DELTAS
-from llgbm.deltas.peft_format import load_adapter
+from llgbm.deltas.peft_format import load_adapter, save_adapter
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.vae.augment import interpolated, partial, with_noise
+from llgbm.generators.vae.config import VAEConfig
 from llgbm.generators.vae.files import load_vae
 from llgbm.generators.vae.train import VAETrainer
+from llgbm.generators.vae.train_config import VAETrainConfig
 
 SMALL = (
     "--vae.latent-dim", "8", "--vae.delta-hidden", "16", "--steps", "6", "--batch-size", "2",
@@ -95,6 +99,14 @@ def test_samples_interpolations_and_a_search_are_peft_folders(run_copy, tmp_path
     assert [p.name for p in sorted((out / "i").iterdir())] == ["step_000", "step_001", "step_002"]
     assert CONSOLE.run(["interpolate", *arguments, "--out", str(out / "i")]) == 2
     assert "step_000" in capsys.readouterr().err
+    # Nothing of a longer series stays behind a shorter one, and nothing else is touched.
+    (out / "i" / "step_notes").mkdir()
+    fewer = [*arguments[:-1], "2", "--out", str(out / "i"), "--overwrite"]
+    assert CONSOLE.run(["interpolate", *fewer]) == 0
+    assert {p.name for p in (out / "i").iterdir()} == {"step_000", "step_001", "step_notes"}
+    one = ["sample", "x", *where, "--n", "1", "--out", str(out / "s"), "--overwrite"]
+    assert CONSOLE.run(one) == 0
+    assert [p.name for p in (out / "s").iterdir()] == ["sample_000"]
     files = json.loads((run_copy / "checkpoints" / "manifest.json").read_text())["settings"][
         "tasks"
     ]
@@ -108,13 +120,33 @@ def test_what_the_tools_cannot_read_is_named(run_copy, tmp_path, capsys) -> None
     assert CONSOLE.run(["sample", "x", "--vae", str(run_copy)]) == 2
     assert "vae: expected one trained by `llgbm train-vae`, got none" in capsys.readouterr().err
     assert train_vae(run_copy, "vae") == 0
+    teacher = load_adapter(run_copy / "checkpoints" / "caps" / "caps_000")
+    told = {"condition.json": json.dumps({"kind": "prompts", "texts": ["a"]})}
+    lettered, counted, louder, huge = (
+        tmp_path / name for name in ("lettered", "counted", "louder", "huge")
+    )
+    for folder, texts in ((lettered, "abc"), (counted, [1])):
+        said = json.dumps({"kind": "prompts", "texts": texts})
+        save_adapter(teacher, folder, extra_files={"condition.json": said})
+    other = replace(teacher, spec=replace(teacher.spec, lora_alpha=8.0))
+    save_adapter(other, louder, extra_files=told)
+    save_adapter(teacher.map(lambda factor: factor * 1e30), huge, extra_files=told)
     capsys.readouterr()
     for arguments, words in (
         (["sample", " "], "text: expected a sentence"),
         (["interpolate", str(tmp_path), "x"], "expected the folder of an adapter, got none"),
         (["interpolate", "x", "y", "--steps", "1"], "steps: expected at least 2, got 1"),
         (["search", "nowhere"], "nowhere"),
-        (["search", "arc_easy", "--sigma", "0"], "sigma: expected more than 0, got 0"),
+        (["search", "arc_easy", "--sigma", "0"], "sigma: expected more than 0, at most 100, got 0"),
+        (["search", "arc_easy", "--sigma", "inf"], "at most 100, got inf"),
+        (["search", "arc_easy", "--seed", str(2**40)], "seed: expected from 0 to 4294967295"),
+        (["sample", "x", "--seed", str(2**70)], "seed: expected from 0 to 4294967295"),
+        (["interpolate", "x", "/gone/adapter"], "/gone/adapter: adapter_config.json: expected"),
+        (["interpolate", "x", __file__], "expected the folder of an adapter, got none"),
+        (["interpolate", "x", str(lettered)], "expected several texts, got 'abc'"),
+        (["interpolate", "x", str(counted)], "expected texts, got 1 at 0"),
+        (["interpolate", "x", str(louder)], "spec: expected lora_alpha=4 as the VAE's, got"),
+        (["interpolate", "x", str(huge)], "huge: latent: expected finite numbers"),
     ):
         command = [*arguments, "--vae", str(run_copy), "--out", str(tmp_path / "out")]
         assert CONSOLE.run(command) == 2, arguments
@@ -175,3 +207,57 @@ def test_noise_is_a_share_of_each_factor(tiny_spec, make_teachers) -> None:
     path = tiny_spec.paths[0]
     moved = (noisy.lora_B[path] - teachers.lora_B[path]).norm() / teachers.lora_B[path].norm()
     assert float(moved) == pytest.approx(0.1, rel=0.2)
+
+
+def test_a_search_with_another_base_is_refused(
+    tiny_run, run_copy, tmp_path, make_tiny_model, capsys
+) -> None:
+    assert train_vae(run_copy, "vae") == 0
+    shutil.copytree(tiny_run[1], tmp_path / "model")
+    make_tiny_model(seed=1).save_pretrained(tmp_path / "model")
+    file = run_copy / "generators" / "vae" / "config.json"
+    content = json.loads(file.read_text())
+    content["metadata"]["base_model"] = str(tmp_path / "model")
+    file.write_text(json.dumps(content))
+    arguments = ["search", tiny_run[2][0], "--vae", str(run_copy), "--out", str(tmp_path / "out")]
+    assert CONSOLE.run(arguments) == 2
+    assert "vae: base model: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("vae.latent_dim", 2.5, "belong to different"),
+        ("vae.decoder", {"kind": "GaussianConfig"}, "belong to different"),
+        ("metadata.base_model", None, "metadata: base_model: expected a string, got None"),
+        ("metadata.base_fingerprint", 5, "metadata: base_fingerprint: expected a string, got 5"),
+    ],
+)
+def test_a_changed_vae_is_refused(run_copy, tmp_path, key, value, words, capsys) -> None:
+    assert train_vae(run_copy, "vae") == 0
+    file = run_copy / "generators" / "vae" / "config.json"
+    content = json.loads(file.read_text())
+    part, name = key.split(".")
+    content[part][name] = value
+    file.write_text(json.dumps(content))
+    arguments = ["sample", "x", "--vae", str(run_copy), "--out", str(tmp_path / "out")]
+    assert CONSOLE.run(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_vae_reads_the_encoder_of_its_training(tmp_path, capsys) -> None:
+    config = VAETrainConfig(tmp_path, vae=VAEConfig(text_encoder="zz"), encoder="minilm-l6")
+    assert config.settings()["vae"]["text_encoder"] == "minilm-l6"
+    assert train_vae(tmp_path, "vae", "--vae.text-encoder", "zz") == 2
+    assert "--vae.text-encoder" in capsys.readouterr().err
+
+
+def test_the_largest_seed_trains(run_copy) -> None:
+    assert train_vae(run_copy, "vae", "--seed", str(2**32 - 1), "--condition-noise", "0.1") == 0
+
+
+@pytest.mark.parametrize("option", ["--lr", "--augment.noise", "--loss.free-bits"])
+def test_settings_without_bound_are_refused(tmp_path, option, capsys) -> None:
+    loss = ["loss:vae-lo-ra-loss"] if option.startswith("--loss") else []
+    assert train_vae(tmp_path, "vae", *loss, option, "inf") == 2
+    assert "expected at least 0 and finite, got inf" in capsys.readouterr().err

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import nn
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import several_layers
@@ -51,7 +50,8 @@ def identifiability(config: IdentifiabilityConfig, model: nn.Module | None = Non
     """Measure, write the JSON file and print the table; means over teachers are returned.
 
     Raises:
-        RunError: teachers of fewer than two tasks.
+        RunError: teachers of fewer than two tasks, some that change nothing, or another base
+            model than theirs.
     """
     run = RunFolder(config.run)
     check_held_out(config.held_out_probes, "generic")  # which the adversary is made from
@@ -62,9 +62,9 @@ def identifiability(config: IdentifiabilityConfig, model: nn.Module | None = Non
     if len(entries) < 2:
         raise RunError(mismatch(run.manifest, "adapters", "teachers of two tasks", len(entries)))
     entries = entries[: config.teachers or None]
-    if model is None:
-        model, _ = load_base_model(manifest.base_model)
+    model, _ = manifest.base(run.manifest, model)
     teachers = manifest.load(run.checkpoints, entries)
+    manifest.check_updates(run.manifest, entries, teachers)
     others = teachers.select([*range(1, teachers.n), 0])
     verdicts = identify(model, teachers, others, probes)
     found = averaged(verdicts)

@@ -109,9 +109,16 @@ def alone(run: RunFolder) -> Iterator[None]:
         RunError: another process holds it.
     """
     run.root.mkdir(parents=True, exist_ok=True)
+    lock = run.root / LOCK
     try:
-        with FileLock(run.root / LOCK, timeout=0):
-            yield
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                # What was refused before any work leaves no folder behind.
+                if list(run.root.iterdir()) == [lock]:
+                    lock.unlink()
+                    run.root.rmdir()
     except Timeout as error:
         raise RunError(
             f"{run.root}: expected a run folder that no other experiment works in, got one that "

@@ -11,7 +11,7 @@ from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.errors import RunError, SettingError, require_seed
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.spec import device_of
 from llgbm.generators.evaluation.environment import device_name, environment
@@ -62,6 +62,7 @@ class AblationConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         known = sorted(ABLATIONS)
         if self.name not in ABLATIONS:
             raise SettingError(f"experiment: expected one of {known}, got {self.name!r}")

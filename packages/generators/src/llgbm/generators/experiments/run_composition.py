@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import require_seed
 from llgbm.deltas.recommended import recommended_deltas
 from llgbm.generators.experiments.composition import compose
 from llgbm.generators.experiments.composition_results import CompositionResults, composition_table
@@ -49,6 +50,9 @@ class CompositionConfig:
     base_model: str = "smollm2-135m"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
+
 
 def run_composition(
     config: CompositionConfig, model: nn.Module | None = None, tokenizer: Any = None
@@ -74,7 +78,7 @@ def run_composition(
     if not config.generator:
         training = preset_training(preset, run, NAME, model, config.seed)
         train(validated_five_times(training), model)
-    train_retriever(TrainRetrieverConfig(run.root, seed=config.seed))
+    train_retriever(TrainRetrieverConfig(run.root, seed=config.seed), model)
     scale = (
         f"{config.base_model}, preset {config.preset}: pairs of {len(preset.tasks)} seen tasks, "
         f"one teacher of each task, one seed, {preset.examples} validation examples a task; "

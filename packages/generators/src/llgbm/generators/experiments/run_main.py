@@ -17,7 +17,7 @@ from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import RunError, mismatch, require_seed
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluate import EvaluateConfig, evaluate
 from llgbm.generators.experiments.prepare import (
@@ -64,6 +64,9 @@ class MainConfig:
     out: Path | None = None
     base_model: str = "smollm2-135m"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_seed(self.seed)
 
 
 def run_main(
@@ -171,7 +174,7 @@ def _evaluate(
 ) -> None:
     """Train the retriever, which is an arm, and score all arms on test families."""
     examples = PRESETS[config.preset].examples
-    train_retriever(TrainRetrieverConfig(root, seed=config.seed))
+    train_retriever(TrainRetrieverConfig(root, seed=config.seed), model)
     scored = EvaluateConfig(
         root, names, arms=ARMS, examples=examples, parse_examples=PARSED, seed=config.seed
     )

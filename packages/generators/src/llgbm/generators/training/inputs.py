@@ -93,7 +93,7 @@ def collect_inputs(
         kind: of validation conditions.
 
     Raises:
-        RunError: no teachers to train on.
+        RunError: no teachers to train on, or some that change nothing.
         CacheError: no cache, another one, or one that lacks a teacher.
     """
     manifest = Manifest.read(run.manifest)
@@ -105,6 +105,7 @@ def collect_inputs(
     cache = DeltaCache.open(folder, manifest.base_fingerprint, probes, spec, manifest.base_model)
     deltas = cache.load_all({entry.id: entry.fingerprint for entry in entries})
     weights = manifest.load(run.checkpoints, entries)
+    manifest.check_updates(run.manifest, entries, weights)
     tasks = {name: load_run_task(manifest, name) for name in dict.fromkeys(e.task for e in entries)}
     prompts = tuple(
         TeacherPrompts(

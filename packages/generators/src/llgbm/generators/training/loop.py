@@ -37,9 +37,10 @@ SETTINGS = "training.json"
 
 def learning_rate(config: TrainingSettings, step: int) -> float:
     """Linear warm-up, then a cosine down to a twentieth of the peak."""
-    if step < config.warmup_steps:
-        return config.lr * (step + 1) / config.warmup_steps
-    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    warmup = config.chosen_warmup
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    share = (step - warmup) / max(1, config.steps - warmup)
     return config.lr * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
@@ -183,11 +184,7 @@ class TrainingLoop(ABC):
                 start = time.perf_counter()
                 record = self.train_step()
                 self.seconds += time.perf_counter() - start
-                if not math.isfinite(record["loss"]):
-                    raise RunError(
-                        f"{self.folder}: step {self.step}: loss: expected a finite number, got "
-                        f"{record['loss']}: lower --lr, or begin with another name"
-                    )
+                self._check_finite("loss", record["loss"])
                 if log is not None:
                     log.write(record)
                 bar.update()
@@ -259,9 +256,18 @@ class TrainingLoop(ABC):
         records, deciding = self.validate()
         for record in records:
             log.write(record)
+        # The last step has no loss after it that would tell.
+        self._check_finite("validation", deciding)
         if self.step > 0 and deciding > self.best:
             self.best = deciding
             self.save()
+
+    def _check_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise RunError(
+                f"{self.folder}: step {self.step}: {what}: expected a finite number, got {value}: "
+                "lower --lr, or begin with another name"
+            )
 
     def _state_path(self) -> Path:
         return self.folder / "state" / "state.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from llgbm.deltas.delta import DeltaSpec
-from llgbm.deltas.errors import SettingError, check_name, require_at_least
+from llgbm.deltas.errors import SettingError, check_name, require_at_least, require_seed
 from llgbm.generators.losses.objectives import Objective
 from llgbm.generators.training.next_tokens import require_next_tokens
+
+# Steps of the warm-up where none are given.
+WARMUP = 10
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class TrainingSettings(ABC):
         steps: optimiser steps.
         batch_size: adapters of a step, over all processes.
         lr: peak learning rate of AdamW; linear warm-up, then cosine to a twentieth.
-        warmup_steps: of the learning rate.
+        warmup_steps: of the learning rate, at most all steps; 10, or all of fewer, where None.
         weight_decay: of AdamW.
         clip_norm: largest gradient norm.
         condition_noise: standard deviation added to text embeddings in training, as a share of
@@ -79,7 +83,7 @@ class TrainingSettings(ABC):
     steps: int = 300
     batch_size: int = 6
     lr: float = 1e-3
-    warmup_steps: int = 10
+    warmup_steps: int | None = None
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     condition_noise: float = 0.1
@@ -104,14 +108,20 @@ class TrainingSettings(ABC):
             sft_examples=self.sft_examples,
             condition_texts=min(self.condition_texts),
         )
-        require_at_least(0, lr=self.lr, warmup_steps=self.warmup_steps)
+        require_at_least(0, lr=self.lr, warmup_steps=self.chosen_warmup)
+        require_seed(self.seed)
+        if self.chosen_warmup > self.steps:
+            expected = f"at most the {self.steps} steps"
+            raise SettingError(f"warmup_steps: expected {expected}, got {self.chosen_warmup}")
         if self.condition_texts[0] > self.condition_texts[1]:
             raise SettingError(
                 f"condition_texts: expected smallest and largest, got {self.condition_texts}"
             )
         require_at_least(0, weight_decay=self.weight_decay, condition_noise=self.condition_noise)
-        if not self.clip_norm > 0:
-            raise SettingError(f"clip_norm: expected more than 0, got {self.clip_norm:g}")
+        if not 0 < self.clip_norm < math.inf:
+            raise SettingError(
+                f"clip_norm: expected more than 0 and finite, got {self.clip_norm:g}"
+            )
         check_name("name", self.name)
         self.chosen_objective.check(self.steps)
         if self.deltas is not None and self.chosen_objective.reads_next_tokens:
@@ -125,6 +135,11 @@ class TrainingSettings(ABC):
     @abstractmethod
     def parts(self) -> dict[str, Any]:
         """What decides the outcome beside the fields of every training: dataclasses by name."""
+
+    @property
+    def chosen_warmup(self) -> int:
+        """Steps of the warm-up: those given, or as many as a training has room for."""
+        return min(WARMUP, self.steps) if self.warmup_steps is None else self.warmup_steps
 
     @property
     def chosen_deltas(self) -> DeltaSpec:
@@ -142,6 +157,7 @@ class TrainingSettings(ABC):
         neutral = {"run", "save_every", "checkpoint"}
         shared = {item.name for item in fields(TrainingSettings)} - neutral
         content = {key: value for key, value in asdict(self).items() if key in shared}
+        content["warmup_steps"] = self.chosen_warmup
         content |= {name: described(part) for name, part in self.parts().items()}
         return json.loads(json.dumps(content, default=str))
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.processes import current_processes
 from llgbm.generators.dataset import TeacherBatch
@@ -33,8 +32,8 @@ def train(
         inputs: of the training, where they have been collected already.
 
     Raises:
-        RunError: parts of the run, such as its delta cache, are missing, or the folder holds
-            other settings.
+        RunError: parts of the run, such as its delta cache, are missing, the folder holds other
+            settings, or the base model is not the teachers'.
         CacheError: another delta cache, or an incomplete one.
     """
     run = RunFolder(config.run)
@@ -46,8 +45,7 @@ def train(
     if (folder / FINISHED).exists() and (folder / "generator.safetensors").exists():
         return folder
     processes = current_processes()
-    if model is None:
-        model, _ = load_base_model(inputs.manifest.base_model, device=processes.device)
+    model, _ = inputs.manifest.base(run.manifest, model, device=processes.device)
     if config.target_models is not None:
         probes = named_probes(config.probes)
         inputs = with_model_targets(

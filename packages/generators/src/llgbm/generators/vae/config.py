@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
 
 from llgbm.deltas.errors import require_at_least
 from llgbm.generators.condition_network import ConditionNetworkConfig
@@ -35,7 +38,7 @@ class VAEConfig:
         own_maps: read z by linear maps of each module's own; see LatentTrunk.
         delta_hidden: units of the delta decoder.
         condition: sizes of the set encoder.
-        text_encoder: name of the encoder whose embeddings it reads.
+        text_encoder: name of the encoder whose embeddings it reads; a training's `encoder`.
     """
 
     latent_dim: int = 64
@@ -47,7 +50,7 @@ class VAEConfig:
     own_maps: bool = True
     delta_hidden: int = 512
     condition: ConditionNetworkConfig = field(default_factory=ConditionNetworkConfig)
-    text_encoder: str = PACKAGED_ENCODER
+    text_encoder: Annotated[str, tyro.conf.Suppress] = PACKAGED_ENCODER
 
     def __post_init__(self) -> None:
         require_at_least(1, latent_dim=self.latent_dim, delta_hidden=self.delta_hidden)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from llgbm.deltas.errors import require_at_least
 from llgbm.generators.losses.computed import ComputedDelta
 from llgbm.generators.losses.delta import DeltaMSELoss
 from llgbm.generators.losses.head import Consistency, PredictedDelta
@@ -59,8 +60,7 @@ class VAELoRALoss(Objective):
     def __post_init__(self) -> None:
         if self.every_n < 1:
             raise ValueError(f"every_n: expected at least 1, got {self.every_n}")
-        if not self.free_bits >= 0:
-            raise ValueError(f"free_bits: expected at least 0, got {self.free_bits}")
+        require_at_least(0, free_bits=self.free_bits)
         check_weights(
             lambda_recon=self.lambda_recon,
             lambda_factors=self.lambda_factors,

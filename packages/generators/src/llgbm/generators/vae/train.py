@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cache import DeltaCache
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.processes import current_processes
@@ -43,8 +42,8 @@ def train_vae(
         inputs: of the training, where they have been collected already.
 
     Raises:
-        RunError: parts of the run are missing, the folder holds other settings, or a task has too
-            few teachers to hold any out.
+        RunError: parts of the run are missing, the folder holds other settings, a task has too
+            few teachers to hold any out, or the base model is not the teachers'.
         CacheError: another delta cache, or an incomplete one.
     """
     run = RunFolder(config.run)
@@ -62,9 +61,7 @@ def train_vae(
     if transfer is not None:
         inputs = transfer.with_sources(inputs)
     kept, held_out = keep_back(inputs, config.hold_out)
-    if model is None:
-        device = current_processes().device
-        model, _ = load_base_model(inputs.manifest.base_model, device=device)
+    model, _ = inputs.manifest.base(run.manifest, model, device=current_processes().device)
     behaviour = Behaviour.of(model, named_probes(config.probes), config.chosen_deltas)
 
     def behave(adapters: Any) -> Tensor:
@@ -149,10 +146,9 @@ class VAETrainer(TrainingLoop):
     def new_module(self) -> LoRAGeneratorVAE:
         """See TrainingLoop."""
         inputs, config = self.inputs, self.config
-        sizes = replace(config.vae, text_encoder=config.encoder)
         transfer = self.transfer
         vae = LoRAGeneratorVAE(
-            sizes,
+            config.chosen_vae,
             inputs.weights.spec,
             tuple(inputs.deltas.shape[1:]),
             config.seed,
@@ -170,9 +166,8 @@ class VAETrainer(TrainingLoop):
         """See TrainingLoop; what is drawn for an item does not depend on its company."""
         noise, read = [], []
         for place, position in enumerate(batch.positions):
-            generator = torch.Generator().manual_seed(
-                (self.config.seed * NOISE_SEED + 1) * 1_000_003 + position
-            )
+            seed = (self.config.seed * NOISE_SEED + 1) * 1_000_003 + position
+            generator = torch.Generator().manual_seed(seed % 2**64)
             noise.append(torch.randn(self.vae.layout.size, generator=generator))
             if self.config.augment.noise:
                 one = batch.weights.select([place])

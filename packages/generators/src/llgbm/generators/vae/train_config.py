@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,14 @@ class VAETrainConfig(TrainingSettings):
         """The loss given, or the recommended one."""
         return self.loss or recommended_vae_loss(self.steps)
 
+    @property
+    def chosen_vae(self) -> VAEConfig:
+        """Parts and sizes of a VAE that reads the embeddings of the training's encoder."""
+        return replace(self.vae, text_encoder=self.encoder)
+
     def parts(self) -> dict[str, Any]:
         """See TrainingSettings."""
-        return {"vae": self.vae, "loss": self.chosen_objective, "augment": self.augment}
+        return {"vae": self.chosen_vae, "loss": self.chosen_objective, "augment": self.augment}
 
     def settings(self) -> dict[str, Any]:
         """See TrainingSettings."""

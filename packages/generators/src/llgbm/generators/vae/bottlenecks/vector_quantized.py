@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.deltas.errors import SettingError, require_at_least, require_seed
 from llgbm.generators.vae.bottlenecks.discrete import DiscreteBottleneck, quantizer_package
 from llgbm.generators.vae.latent import LatentLayout
 
@@ -39,6 +39,7 @@ class VectorQuantizedConfig:
         require_at_least(2, codebook_size=self.codebook_size)
         require_at_least(1, code_dim=self.code_dim, levels=self.levels)
         require_at_least(0, warmup_steps=self.warmup_steps, dead_below=self.dead_below)
+        require_seed(self.seed)
         if not 0 < self.decay < 1:
             raise SettingError(f"decay: expected between 0 and 1, got {self.decay:g}")
 
