@@ -40,7 +40,8 @@ def other_run(tiny_run, teach_command, tmp_path):
     ).save_pretrained(base)  # fmt: skip
     AutoTokenizer.from_pretrained(tiny_run[1]).save_pretrained(base)
     run = tmp_path / "other"
-    assert CONSOLE.run(teach_command(run, base, tiny_run[2], "--optim.steps", "2")) == 0
+    short = ["--optim.steps", "2", "--optim.warmup-steps", "2"]
+    assert CONSOLE.run(teach_command(run, base, tiny_run[2], *short)) == 0
     assert DELTAS.run(["compute", str(run / "checkpoints")]) == 0
     return run
 

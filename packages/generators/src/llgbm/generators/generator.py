@@ -106,7 +106,7 @@ class LoRAGenerator(nn.Module):
             deltas: [n, *delta_shape].
 
         Raises:
-            ValueError: another spec or shape, no teachers, NaN or Inf.
+            ValueError: another spec or shape, NaN or Inf.
         """
         self.decoder.set_base(teachers)
         self.decoder.fit_scales(teachers)

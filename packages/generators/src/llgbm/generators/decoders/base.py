@@ -91,7 +91,7 @@ class Decoder(nn.Module, ABC):
             weights: n training teachers, or the one initialisation that they share.
 
         Raises:
-            ValueError: another spec, no adapters, NaN or Inf.
+            ValueError: another spec, NaN or Inf.
         """
         self._check_teachers(weights)
         for index, group in enumerate(self.groups):
@@ -108,7 +108,7 @@ class Decoder(nn.Module, ABC):
             teachers: n training teachers.
 
         Raises:
-            ValueError: another spec, no adapters, NaN or Inf.
+            ValueError: another spec, NaN or Inf.
         """
         self._check_teachers(teachers)
         for index, group in enumerate(self.groups):
@@ -126,6 +126,4 @@ class Decoder(nn.Module, ABC):
         if weights.spec != self.spec:
             expected, got = told_apart(self.spec, weights.spec)
             raise ValueError(f"teachers: expected the decoder's spec ({expected}), got {got}")
-        if not weights.n:
-            raise ValueError("teachers: expected at least one, got none")
         weights.check_finite("teachers")

@@ -214,7 +214,7 @@ class LoRAGeneratorVAE(nn.Module):
             deltas: [n, *delta_shape].
 
         Raises:
-            ValueError: another spec or shape, no teachers, NaN or Inf.
+            ValueError: another spec or shape, NaN or Inf.
         """
         check_deltas(deltas, (teachers.n, *self.delta_shape))
         self.decoder.set_base(teachers)
