@@ -1,6 +1,9 @@
 """llgbm-deltas from end to end, on a tiny model in a folder."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -167,3 +170,17 @@ def test_a_manifest_of_something_else_is_no_cache(tmp_path, capsys) -> None:
     assert CONSOLE.run(["stats", str(tmp_path)]) == 2
     words = "expected the manifest of a delta cache, got one without 'base_model'"
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_the_mistake_is_told_whether_or_not_it_comes_in_a_box(encoding) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "llgbm.deltas", "stats", "x", "--seed", "y", "--nope"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "--nope" in run.stderr or "Error parsing --seed" in run.stderr
+    assert "helptext" not in run.stderr

@@ -16,6 +16,9 @@ from llgbm.deltas.command import USER_ERROR, run_command
 from llgbm.deltas.errors import SettingError
 
 T = TypeVar("T")
+# Corners of the parser's boxes, and how its parts begin that say nothing of the mistake.
+TOP, BOTTOM = "\u256d", "\u2570"
+ADVICE = ("For full helptext", "Argument helptext")
 
 
 def parse(config_type: type[T], arguments: Sequence[str], program: str) -> T:
@@ -39,16 +42,21 @@ def parse(config_type: type[T], arguments: Sequence[str], program: str) -> T:
 
 def _gist(text: str) -> str:
     """What a parser's message says between its title and its advice."""
-    lines = [line.strip(" \u2502\u256d\u256e\u2570\u256f") for line in text.splitlines()]
+    lines = text.splitlines()
+    boxed = any(line.startswith(TOP) for line in lines)
     parts: list[list[str]] = [[]]
     for line in lines:
-        if line and not line.strip("-\u2500"):
+        if line.startswith((TOP, BOTTOM)):
+            continue  # a box has its title in the upper border
+        words = line.strip(" \u2502")
+        if words and not words.strip("-\u2500"):
             parts.append([])
-        elif line:
-            parts[-1].append(line)
+        elif words:
+            parts[-1].append(words)
     said = [" ".join(part) for part in parts if part]
-    # The first part is the title, the second what is wrong.
-    return said[1] if len(said) > 1 else " ".join(said)
+    # Without a box, as where output is ASCII, the title is the first part.
+    told = [part for part in said[0 if boxed else 1 :] if not part.startswith(ADVICE)]
+    return "; ".join(told) or " ".join(said)
 
 
 @dataclass(frozen=True)
