@@ -52,7 +52,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 def make_tiny_model() -> Callable:
     """Return a maker of fresh, seeded, frozen two-layer models with a tokenizer."""
 
-    def make(seed: int = 0, kind: str = "llama"):
+    def make(seed: int = 0, kind: str = "llama", **settings):
         config_type, model_type = {
             "llama": (LlamaConfig, LlamaForCausalLM),
             "qwen2": (Qwen2Config, Qwen2ForCausalLM),
@@ -61,7 +61,7 @@ def make_tiny_model() -> Callable:
             "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
         }[kind]
         torch.manual_seed(seed)
-        model = model_type(config_type(**SIZES)).eval().requires_grad_(False)
+        model = model_type(config_type(**SIZES | settings)).eval().requires_grad_(False)
         register_tokenizer(model, tiny_tokenizer())
         return model
 

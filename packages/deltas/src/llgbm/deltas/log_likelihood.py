@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.packing import PackedBatch
+from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import device_of
 
 # Scored positions that go through the head at once: bounds the logits in float32.
@@ -26,7 +27,7 @@ def branch_log_likelihoods(model: nn.Module, packed: PackedBatch) -> Tensor:
     hidden = body(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=batch.attention_mask,
+        attention_mask=layer_masks(model, batch),
         use_cache=False,
     ).last_hidden_state.flatten(0, 1)
     sums = torch.zeros(batch.branches, device=device)

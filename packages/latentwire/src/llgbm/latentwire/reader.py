@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from llgbm.deltas.packing import TokenTree, pack
+from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import device_of
 
 
@@ -129,7 +130,7 @@ def likelihood(
         hidden = model.get_decoder()(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=layer_masks(model, batch),
             use_cache=False,
         ).last_hidden_state.flatten(0, 1)
         logits = model.get_output_embeddings()(hidden[batch.source]).float()

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, pack
+from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import LoRASpec, device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.teachers.shards import Shard, answered
@@ -172,7 +173,7 @@ def answer_losses(
         hidden = body(
             input_ids=moved.input_ids,
             position_ids=moved.position_ids,
-            attention_mask=moved.attention_mask,
+            attention_mask=layer_masks(model, moved),
             use_cache=False,
         ).last_hidden_state
     # The head is a third of a small model's work: it runs on the scored positions alone.
