@@ -1,4 +1,4 @@
-"""Base models: the packaged default, a local folder, or a hub id; always frozen."""
+"""Base models: a packaged one, a local folder, or a hub id; always frozen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from safetensors import SafetensorError
 from torch import nn
 
 from llgbm.deltas.errors import ModelError, mismatch
+from llgbm.deltas.gemma3_chunks import gemma3_gguf
 from llgbm.deltas.gguf_conversion import converted_gguf
 from llgbm.deltas.packaged import smollm2_gguf
 from llgbm.deltas.quiet import quiet_transformers
 from llgbm.deltas.tokenizers import register_tokenizer
 
 DEFAULT_MODEL = "smollm2-135m"
+GEMMA3 = "gemma3-270m"
 
 # What transformers and safetensors raise for absent, damaged or foreign files.
 _UNLOADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
@@ -27,7 +29,7 @@ _UNLOADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, Safete
 
 def known_models() -> tuple[str, ...]:
     """Names that stand for a packaged model."""
-    return (DEFAULT_MODEL,)
+    return (DEFAULT_MODEL, GEMMA3)
 
 
 def default_device() -> torch.device:
@@ -53,8 +55,9 @@ def load_base_model(
     """Load a frozen causal language model and its tokenizer.
 
     Args:
-        name: `smollm2-135m` (packaged, converted once into the user's cache), a local
-            folder, or a hub id such as `Qwen/Qwen2.5-0.5B`.
+        name: `smollm2-135m` (packaged, converted once into the user's cache), `gemma3-270m`
+            (likewise; its use is bound to the Gemma licence terms), a local folder, or a hub
+            id such as `Qwen/Qwen2.5-0.5B`.
         dtype: `default_dtype` of the device where None.
         device: CUDA where there is one, else the CPU, where None.
 
@@ -161,6 +164,8 @@ def _source(name: str) -> str:
     """Folder or hub id that transformers can load for `name`."""
     if name == DEFAULT_MODEL:
         return str(converted_gguf(smollm2_gguf()))
+    if name == GEMMA3:
+        return str(converted_gguf(gemma3_gguf()))
     path = Path(name).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():

