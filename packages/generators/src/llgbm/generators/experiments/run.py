@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.deltas.errors import SettingError, require_seed
 from llgbm.generators.experiments.presets import PresetName
 from llgbm.generators.runs import RunFolder, alone
 from llgbm.generators.teachers.shards import ShardData
@@ -63,7 +63,7 @@ class ExperimentConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_at_least(0, seed=self.seed)
+        require_seed(self.seed)
         if self.teachers and not self.is_vae:
             raise SettingError(f"teachers: expected none for {self.name}, got {self.teachers}")
         if self.name in ("composition", "main") and self.variants:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.delta import compute_delta
-from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.deltas.errors import require_at_least
+from llgbm.deltas.merging import require_density
 from llgbm.deltas.probes import create_generic_probes
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
@@ -54,8 +55,7 @@ class ArmSettings:
     def __post_init__(self) -> None:
         require_at_least(1, neighbours=self.neighbours, multi_task_factor=self.multi_task_factor)
         require_at_least(0, noise=self.noise)
-        if not 0 < self.density <= 1:
-            raise SettingError(f"density: expected more than 0, at most 1, got {self.density:g}")
+        require_density(self.density)
 
 
 @dataclass(frozen=True)
