@@ -149,6 +149,7 @@ def test_codes_that_name_the_task_tell_all_and_codes_of_each_adapter_nothing() -
     codes, table = table_of_codes(counted)
     assert codes == ["0", "5", "2"]
     assert table.tolist() == [[3, 3, 0], [3, 0, 3]]
+    assert table_of_codes(counted, 1)[0] == ["0"]
 
 
 def test_a_code_of_a_layer_that_its_decoder_alone_reads_changes_that_layer_alone(

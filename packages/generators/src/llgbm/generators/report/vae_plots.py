@@ -18,7 +18,7 @@ from llgbm.generators.vae.experiments.codes import table_of_codes
 from llgbm.generators.vae.experiments.results import LatentMap, VAEResults
 from llgbm.generators.vae.experiments.ways import SHARES, Way
 
-# Codes drawn of a codebook, those that are most one task's.
+# Codes drawn of a codebook, the most frequent ones.
 MOST_CODES = 80
 
 
@@ -149,13 +149,14 @@ def kl_plot(rates: Mapping[str, tuple[float, ...]]) -> str:
 @styled
 def codes_plot(counted: Mapping[str, Mapping[str, int]]) -> str:
     """Counts of codes by task, as shares of a code's use."""
-    codes, table = table_of_codes(counted)
-    table = table[:, :MOST_CODES] / table[:, :MOST_CODES].sum(0, keepdims=True)
+    codes, table = table_of_codes(counted, MOST_CODES)
+    table = table / table.sum(0, keepdims=True)
+    used = len({code for counts in counted.values() for code in counts})
     figure = new_figure(9.2, 0.3 * len(counted) + 1.6)
     panel = figure.subplots()
     image = panel.imshow(table, aspect="auto", cmap="viridis", vmin=0, vmax=1)
     panel.set_yticks(range(len(counted)), list(counted))
-    panel.set_xlabel(f"{table.shape[1]} of {len(codes)} codes in use, by the task that has most")
+    panel.set_xlabel(f"the {len(codes)} most frequent of {used} codes, by the task that has most")
     panel.set_xticks([])
     bar = figure.colorbar(image, ax=panel, fraction=0.03)
     bar.set_label("share of its use")

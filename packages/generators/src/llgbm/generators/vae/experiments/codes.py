@@ -42,9 +42,17 @@ def code_task_information(codes: Tensor, tasks: Sequence[str]) -> float:
     )
 
 
-def table_of_codes(counted: Mapping[str, Mapping[str, int]]) -> tuple[list[str], np.ndarray]:
-    """Return codes, in the order of the task that has most of each, and counts [tasks, codes]."""
-    codes = sorted({code for counts in counted.values() for code in counts}, key=int)
+def table_of_codes(
+    counted: Mapping[str, Mapping[str, int]], most: int = 0
+) -> tuple[list[str], np.ndarray]:
+    """Return codes, in the order of the task that has most of each, and counts [tasks, codes].
+
+    Args:
+        counted: of `codes_of_tasks`.
+        most: the so many most frequent codes alone; all where 0.
+    """
+    total: Counter[str] = sum((Counter(counts) for counts in counted.values()), Counter())
+    codes = sorted((code for code, _ in total.most_common(most or None)), key=int)
     table = np.array([[counts.get(code, 0) for code in codes] for counts in counted.values()])
     order = np.lexsort((-table.max(0), table.argmax(0)))
     return [codes[place] for place in order], table[:, order]
