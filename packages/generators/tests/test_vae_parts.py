@@ -10,6 +10,14 @@ from torch.distributions import Normal, kl_divergence
 
 from llgbm.deltas.errors import SettingError
 from llgbm.generators.losses.schedules import Cyclical
+from llgbm.generators.vae.bottlenecks.finite_scalar import (
+    FiniteScalarBottleneck,
+    FiniteScalarConfig,
+)
+from llgbm.generators.vae.bottlenecks.vector_quantized import (
+    VectorQuantizedBottleneck,
+    VectorQuantizedConfig,
+)
 from llgbm.generators.vae.encoders import Features
 from llgbm.generators.vae.latent import LatentLayout
 from llgbm.generators.vae.priors.base import gaussian_kl
@@ -136,3 +144,47 @@ def test_a_cyclical_schedule_rises_rests_and_begins_again():
         cycle.check(3)
     with pytest.raises(SettingError, match="rise: expected in"):
         Cyclical(rise=0.0)
+
+
+@pytest.fixture(params=["vq", "fsq"])
+def quantized(request):
+    """Return a discrete bottleneck of two tokens with entries apart from each other."""
+    layout = LatentLayout(8)
+    if request.param == "fsq":
+        return FiniteScalarBottleneck(FiniteScalarConfig((5, 5, 5, 5)), layout, 16, 12)
+    config = VectorQuantizedConfig(codebook_size=7, code_dim=4, levels=1, warmup_steps=0)
+    bottleneck = VectorQuantizedBottleneck(config, layout, 16, 12).train()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        bottleneck.quantize(torch.randn(16, 2, 4, generator=generator))
+    return bottleneck.eval()
+
+
+def expecting(bottleneck, shares: dict[int, float]):
+    """Make its classifier give these shares to codes of every place, whatever the condition."""
+    with torch.no_grad():
+        bottleneck.classify.weight.zero_()
+        bias = torch.full((bottleneck.codebook_size,), -1e4)
+        for code, share in shares.items():
+            bias[code] = math.log(share)
+        bottleneck.classify.bias.copy_(bias.repeat(bottleneck.tokens * bottleneck.places))
+    return bottleneck.centre(torch.zeros(1, 12), None)
+
+
+@torch.no_grad()
+def test_tokens_are_sums_of_the_tables_entries(quantized) -> None:
+    codes = torch.tensor([[1, 4]])
+    token = quantized.tables()[0, codes[0]]
+    torch.testing.assert_close(quantized.decode_codes(codes).view(2, 4), token)
+
+
+def test_a_condition_that_tells_the_code_is_written_by_it(quantized) -> None:
+    codes = torch.tensor([[3, 3]])
+    torch.testing.assert_close(expecting(quantized, {3: 1.0}), quantized.decode_codes(codes))
+
+
+def test_between_two_codes_the_nearest_to_their_mean_is_written() -> None:
+    grid = FiniteScalarBottleneck(FiniteScalarConfig((5, 5, 5, 5)), LatentLayout(8), 16, 12)
+    # The first number of a token is the code's last digit in base 5.
+    found = expecting(grid, {0: 0.5, 2: 0.5})
+    torch.testing.assert_close(found, grid.decode_codes(torch.tensor([[1, 1]])))

@@ -72,6 +72,10 @@ class DiscreteBottleneck(Bottleneck):
     def entries(self, codes: Tensor) -> Tensor:
         """Return [b, tokens, code_dim] of codes [b, tokens, places]."""
 
+    @abstractmethod
+    def tables(self) -> Tensor:
+        """Return entries [places, codebook_size, code_dim] whose sum over places is a token."""
+
     def logits(self, condition: Tensor) -> Tensor:
         """What a condition says of the codes, [b, tokens, places, codebook_size]."""
         said = self.classify(F.gelu(self.told(condition)))
@@ -108,8 +112,20 @@ class DiscreteBottleneck(Bottleneck):
         return self.entries(codes.unflatten(1, (self.tokens, self.places))).flatten(1)
 
     def centre(self, condition: Tensor, prior: Prior) -> Tensor:
-        """See Bottleneck: the likeliest code of every place."""
-        return self.decode_codes(self.logits(condition).argmax(-1).flatten(1))
+        """See Bottleneck: the codes nearest to the tokens that the condition lets expect.
+
+        The likeliest code of every place would be a mixture of adapters: teachers of one task have
+        other codes, and places are told apart from each other.
+        """
+        tables = self.tables()
+        shares = self.logits(condition).softmax(-1)
+        left = torch.einsum("btpk,pkd->btd", shares, tables)
+        codes = []
+        for table in tables:
+            nearest = torch.cdist(left, table[None]).argmin(-1)
+            codes.append(nearest)
+            left = left - table[nearest]
+        return self.decode_codes(torch.stack(codes, dim=-1).flatten(1))
 
     def sample(self, condition: Tensor, prior: Prior, generator: torch.Generator) -> Tensor:
         """See Bottleneck."""

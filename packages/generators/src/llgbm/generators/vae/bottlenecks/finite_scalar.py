@@ -54,3 +54,9 @@ class FiniteScalarBottleneck(DiscreteBottleneck):
         """See DiscreteBottleneck."""
         found: Tensor = self.quantizer.indices_to_codes(codes.squeeze(-1))  # type: ignore[operator]
         return found
+
+    def tables(self) -> Tensor:
+        """See DiscreteBottleneck: the grid."""
+        device = self.classify.weight.device
+        every = torch.arange(self.codebook_size, device=device)[None, :, None]
+        return self.entries(every)

@@ -92,3 +92,10 @@ class VectorQuantizedBottleneck(DiscreteBottleneck):
         """See DiscreteBottleneck."""
         found: Tensor = self.quantizer.get_output_from_indices(codes)
         return found
+
+    def tables(self) -> Tensor:
+        """See DiscreteBottleneck: one codebook a level."""
+        size, levels = self.config.codebook_size, self.config.levels
+        every = torch.arange(size, device=self.calls.device)[:, None, None].expand(-1, 1, levels)
+        found: Tensor = self.quantizer.get_codes_from_indices(every)
+        return found[:, :, 0]
