@@ -179,7 +179,7 @@ def test_intervals_cover_seeds_and_examples() -> None:
     [
         (["nope"], "lambda"),
         (["lambda", "--variants", "7"], "variants: expected among ['0', '0.01', '0.1', '1'], got"),
-        (["lambda", "--seed", "-1"], "seed: expected at least 0"),
+        (["lambda", "--seed", "-1"], "seed: expected from 0 to 4294967295, got -1"),
     ],
 )
 def test_unknown_experiments_are_one_line(arguments, words, capsys) -> None:

@@ -59,6 +59,7 @@ def test_imported_adapters_are_teachers_like_others(
     small = ["--steps", "2", "--batch-size", "2", "--validate-every", "2"]
     assert CONSOLE.run(["train-vae", "--run", str(run.root), *small]) == 0
     assert CONSOLE.run(["evaluate", "--run", str(run.root), "--examples", "4"]) == 0
+    assert CONSOLE.run(["report", "--run", str(run.root)]) == 0
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,11 @@ from llgbm.generators.teachers.shards import Split
 Check = tuple[str, Callable[[Any], bool]]
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _at_least(least: int) -> Check:
+    def holds(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+    return f"a whole number of at least {least}", holds
 
 
 def _is_number(value: Any) -> bool:
@@ -31,7 +34,7 @@ WHOLE: Check = (
     "a whole number",
     lambda value: isinstance(value, int) and not isinstance(value, bool),
 )
-COUNT: Check = ("a whole number of at least 1", _is_count)
+COUNT = _at_least(1)
 NUMBER: Check = ("a finite number", _is_number)
 NUMBERS: Check = (
     "a list of finite numbers",
@@ -61,7 +64,7 @@ ENTRY = {
     **dict.fromkeys(("id", "task", "family", "path", "fingerprint"), STRING),
     "split": (f"one of {list(get_args(Split))}", lambda value: value in get_args(Split)),
     "train_examples": COUNT,
-    "steps": COUNT,
+    "steps": _at_least(0),  # none of a teacher that was imported
     "final_loss": NUMBER,
     "losses": NUMBERS,
 }
