@@ -1,6 +1,8 @@
 import math
 
+import numpy as np
 import pytest
+import torch
 
 from llgbm.deltas.errors import SettingError, require_at_least, require_seed
 
@@ -12,8 +14,10 @@ def test_seeds_that_some_generator_refuses_are_refused(seed) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
-def test_seeds_of_32_bits_are_taken(seed) -> None:
+def test_seeds_of_32_bits_are_taken_and_every_generator_takes_them(seed) -> None:
     require_seed(seed)
+    assert torch.Generator().manual_seed(seed).initial_seed() == seed
+    assert np.random.RandomState(seed).get_state()[1][0] == seed
 
 
 @pytest.mark.parametrize(
