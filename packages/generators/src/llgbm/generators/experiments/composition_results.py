@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import RunError, mismatch
-from llgbm.deltas.json_files import read_json
 from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.generators.evaluation.result_json import read_result
 
 SCHEMA, KIND = 1, "composition"
 
@@ -67,27 +66,7 @@ class CompositionResults:
         Raises:
             RunError: missing, malformed or of another kind.
         """
-        content = read_json(path, RunError)
-        found = (content.pop("schema", None), content.pop("kind", None))
-        if found != (SCHEMA, KIND):
-            raise RunError(mismatch(path, "schema and kind", (SCHEMA, KIND), found))
-        try:
-            content["additivity"] = {
-                probes: {pair: Additivity(**values) for pair, values in pairs.items()}
-                for probes, pairs in content["additivity"].items()
-            }
-            content["accuracy"] = {
-                arm: {
-                    pair: {task: Interval(**value) for task, value in tasks.items()}
-                    for pair, tasks in pairs.items()
-                }
-                for arm, pairs in content["accuracy"].items()
-            }
-            for key in ("mean", "over_average"):
-                content[key] = {arm: Interval(**value) for arm, value in content[key].items()}
-            return cls(**content)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"{path}: expected composition results, got {error!r}") from error
+        return read_result(path, cls, SCHEMA, KIND, "composition results")
 
 
 def composition_table(results: CompositionResults) -> str:

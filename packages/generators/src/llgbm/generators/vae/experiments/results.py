@@ -7,11 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cattrs
-
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import RunError, mismatch
-from llgbm.deltas.json_files import read_json
+from llgbm.generators.evaluation.result_json import read_result
 from llgbm.generators.vae.experiments.layers import LayersFound
 from llgbm.generators.vae.experiments.measure import Row
 from llgbm.generators.vae.experiments.ways import Way
@@ -112,15 +109,7 @@ class VAEResults:
         Raises:
             RunError: missing, malformed or of another kind.
         """
-        content = read_json(path, RunError)
-        found = (content.pop("schema", None), content.pop("kind", None))
-        if found != (SCHEMA, KIND):
-            raise RunError(mismatch(path, "schema and kind", (SCHEMA, KIND), found))
-        try:
-            return cattrs.structure(content, cls)
-        except cattrs.BaseValidationError as error:
-            said = "; ".join(cattrs.transform_error(error))
-            raise RunError(f"{path}: expected a VAE experiment's results, got {said}") from error
+        return read_result(path, cls, SCHEMA, KIND, "a VAE experiment's results")
 
 
 def vae_table(results: VAEResults) -> str:
