@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.generators.cli import CONSOLE
-from llgbm.generators.training.metrics_log import read_metrics
 
 
 def launch(*arguments: str) -> subprocess.CompletedProcess:

@@ -6,12 +6,12 @@ import shutil
 import pytest
 
 from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.evaluation.arms import ARMS
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
-from llgbm.generators.training.metrics_log import read_metrics
 
 
 def test_the_results_hold_every_arm_and_split(tiny_run) -> None:

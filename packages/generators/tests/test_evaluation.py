@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from llgbm.deltas.bootstrap import Interval, interval, paired_difference
 from llgbm.deltas.errors import RunError, TaskError
 from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import pack
@@ -11,7 +12,6 @@ from llgbm.deltas.task import Example, Task
 from llgbm.generators.evaluation.arms.generated import mismatched
 from llgbm.generators.evaluation.arms.nulls import mean_adapter, random_matched
 from llgbm.generators.evaluation.arms.retrieval import nearest
-from llgbm.generators.evaluation.bootstrap import Interval, interval, paired_difference
 from llgbm.generators.evaluation.metrics import split_metrics
 from llgbm.generators.evaluation.multiple_choice import encode_examples, score_choices
 from llgbm.generators.evaluation.results import Results

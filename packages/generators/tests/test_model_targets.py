@@ -8,12 +8,12 @@ from transformers import LlamaForCausalLM
 
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.deltas.model_delta import compute_model_delta
 from llgbm.deltas.probes import create_generic_probes
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.training.inputs import collect_inputs
-from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.training.model_targets import with_model_targets
 
 SPEC = DeltaSpec((-2, -1), aggregation="per_probe")

@@ -12,12 +12,12 @@ from peft import PeftModel
 from llgbm.deltas.cli import CONSOLE as DELTAS
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.fingerprint import adapter_fingerprint
+from llgbm.deltas.metrics_log import MetricsLog, read_metrics
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.demo import Stages
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.training.metrics_log import MetricsLog, read_metrics
 
 
 def test_a_generated_adapter_loads_in_peft_without_a_warning(

@@ -9,9 +9,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from llgbm.deltas.bootstrap import Interval
 from llgbm.generators.evaluation.alignment import Point
 from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
-from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.report.plots import (
     accuracy_plot,

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError
 from llgbm.generators.evaluation.alignment import Point
-from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.result_blocks import (
     Alignment,
     ArmBehaviour,

@@ -10,6 +10,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.cli import CONSOLE as DELTAS
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import SettingError
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.deltas.probes import create_generic_probes
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.conditions import embed_conditions
@@ -26,7 +27,6 @@ from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.config import TrainConfig
 from llgbm.generators.training.inputs import collect_inputs
 from llgbm.generators.training.loop import learning_rate
-from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.training.train import Trainer
 from llgbm.generators.vae.bottlenecks.vector_quantized import VectorQuantizedConfig
 

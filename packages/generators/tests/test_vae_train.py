@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from llgbm.deltas.cli import CONSOLE as DELTAS
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.deltas.peft_format import load_adapter, save_adapter
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.vae.augment import interpolated, partial, with_noise
 from llgbm.generators.vae.config import VAEConfig
 from llgbm.generators.vae.files import load_vae

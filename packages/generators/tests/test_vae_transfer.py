@@ -10,10 +10,10 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from llgbm.deltas.cli import CONSOLE as DELTAS
 from llgbm.deltas.errors import SettingError
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.deltas.peft_format import load_adapter, read_adapter_info
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.training.metrics_log import read_metrics
 from llgbm.generators.vae.config import VAEConfig
 from llgbm.generators.vae.files import load_vae
 from llgbm.generators.vae.generator import LoRAGeneratorVAE

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from llgbm.bench.timing import Timing
-from llgbm.generators.evaluation.environment import environment
+from llgbm.deltas.environment import environment
 
 SCHEMA = 1
 

@@ -12,11 +12,11 @@ import torch
 import tyro
 
 from llgbm.deltas.errors import RunError
+from llgbm.deltas.module_files import base_of
 from llgbm.deltas.peft_format import check_output, save_adapter
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, ConditionKind, embed_conditions
 from llgbm.generators.generator import GeneratorOutput, LoRAGenerator
-from llgbm.generators.module_files import base_of
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 

@@ -10,6 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.module_files import (
+    CONFIG,
+    check_pair,
+    fill_module,
+    read_module_config,
+    write_module,
+)
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.condition_network import ConditionNetwork
@@ -20,13 +27,6 @@ from llgbm.generators.generator_config import (
     GeneratorConfig,
     describe_generator,
     read_description,
-)
-from llgbm.generators.module_files import (
-    CONFIG,
-    check_pair,
-    fill_module,
-    read_module_config,
-    write_module,
 )
 
 TENSORS = "generator.safetensors"

@@ -8,11 +8,11 @@ from pathlib import Path
 from torch import nn
 
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import several_layers
 from llgbm.deltas.spec import device_of
-from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.evaluation.identifiability import (
     Verdicts,
     averaged,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llgbm.generators.evaluation.bootstrap import RESAMPLES, Interval
+from llgbm.deltas.bootstrap import RESAMPLES, Interval
 
 FEWEST = 3
 Correlation = Callable[[NDArray[np.float64], NDArray[np.float64]], float]

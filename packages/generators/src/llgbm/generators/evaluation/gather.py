@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from torch import nn
 
+from llgbm.deltas.bootstrap import interval
 from llgbm.deltas.cache import DeltaCache
+from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.tasks import known_tasks
 from llgbm.generators.evaluation.behaviour_check import delta_cosines
-from llgbm.generators.evaluation.bootstrap import interval
 from llgbm.generators.evaluation.clusters import clusters
-from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.evaluation.metrics import differences, seed_metrics, split_metrics
 from llgbm.generators.evaluation.results import SPLITS, Results
 from llgbm.generators.evaluation.summary import (

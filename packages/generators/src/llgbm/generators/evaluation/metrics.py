@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from llgbm.generators.evaluation.bootstrap import (
+from llgbm.deltas.bootstrap import (
     Interval,
     Outcomes,
     interval,

@@ -16,13 +16,13 @@ from llgbm.deltas.json_files import read_json
 from llgbm.deltas.peft_format import load_adapter, save_adapter
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.task import Example
+from llgbm.deltas.tensor_state import read_tensors
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.dataset import read_prompts
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.teachers.shards import Shard
-from llgbm.generators.tensor_state import read_tensors
 
 NAME, SETTINGS = "multi_task", "baseline.json"
 SAVE_EVERY = 20

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.generators.evaluation.alignment import Point
-from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.result_checks import (
     check_arm,
     check_keys,

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.generators.evaluation.arms.registry import ARMS
-from llgbm.generators.evaluation.bootstrap import Interval
 
 # Sums of float32 numbers may pass a bound by so much.
 ROUNDING = 1e-6

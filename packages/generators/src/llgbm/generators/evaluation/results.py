@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
-from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.evaluation.result_blocks import (
     Alignment,
     ArmBehaviour,

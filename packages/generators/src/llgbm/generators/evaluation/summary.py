@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from llgbm.deltas.bootstrap import Interval, interval, over_tasks
 from llgbm.generators.evaluation.alignment import Point, correlation, pearson, spearman
 from llgbm.generators.evaluation.arms.registry import ARMS, REGISTRY
-from llgbm.generators.evaluation.bootstrap import Interval, interval, over_tasks
 from llgbm.generators.evaluation.result_blocks import (
     Alignment,
     ArmBehaviour,

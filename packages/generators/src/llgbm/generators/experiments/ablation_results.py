@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
-from llgbm.generators.evaluation.bootstrap import Interval
 from llgbm.generators.experiments.measure import Measured
 
 SCHEMA, KIND = 1, "ablation"

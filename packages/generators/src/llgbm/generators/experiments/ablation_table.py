@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.deltas.bootstrap import Interval
 from llgbm.generators.experiments.ablation_results import AblationResults
 
 WORDS = {

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from llgbm.deltas.bootstrap import interval, paired_difference
 from llgbm.deltas.by_layer import delta_cosine
+from llgbm.deltas.environment import environment
 from llgbm.deltas.merging import merge
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import recommended_deltas
@@ -18,8 +20,6 @@ from llgbm.deltas.retrieval import retrieve
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import Condition, embed_conditions
-from llgbm.generators.evaluation.bootstrap import interval, paired_difference
-from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.evaluation.metrics import recovery
 from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.experiments.composition_results import Additivity, CompositionResults

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.atomic import write_json
-from llgbm.generators.evaluation.bootstrap import Interval
+from llgbm.deltas.bootstrap import Interval
 from llgbm.generators.evaluation.result_json import read_result
 
 SCHEMA, KIND = 1, "composition"

@@ -11,10 +11,10 @@ from torch import nn
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.environment import device_name, environment
 from llgbm.deltas.errors import RunError, SettingError, require_seed
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.spec import device_of
-from llgbm.generators.evaluation.environment import device_name, environment
 from llgbm.generators.experiments.ablation_results import (
     METRICS,
     AblationResults,

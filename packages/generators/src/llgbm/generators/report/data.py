@@ -14,11 +14,11 @@ from llgbm.deltas.by_layer import directions
 from llgbm.deltas.commands.cached import read_cache
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
+from llgbm.deltas.metrics_log import read_metrics
 from llgbm.generators.evaluation.result_checks import check_number
 from llgbm.generators.evaluation.results import Results
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.manifest import Manifest
-from llgbm.generators.training.metrics_log import read_metrics
 
 Curve = Sequence[tuple[int, float]]
 # What the report shows of an answered question.

@@ -17,16 +17,16 @@ from torch.nn import functional as F
 
 from llgbm.deltas.by_layer import layer_rms
 from llgbm.deltas.errors import RunError, mismatch
-from llgbm.generators.condition_network import ConditionNetwork, ConditionNetworkConfig
-from llgbm.generators.conditions import ConditionBatch
-from llgbm.generators.delta_head import check_deltas
-from llgbm.generators.module_files import (
+from llgbm.deltas.module_files import (
     CONFIG,
     check_pair,
     fill_module,
     read_module_config,
     write_module,
 )
+from llgbm.generators.condition_network import ConditionNetwork, ConditionNetworkConfig
+from llgbm.generators.conditions import ConditionBatch
+from llgbm.generators.delta_head import check_deltas
 from llgbm.generators.text_encoder import PACKAGED_ENCODER
 
 TENSORS, FORMAT = "predictor.safetensors", 2

@@ -15,9 +15,9 @@ from llgbm.deltas.functional import FunctionalLoRA
 from llgbm.deltas.packing import PackedBatch, pack
 from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import LoRASpec, device_of
+from llgbm.deltas.tensor_state import load_training_state, training_state
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.teachers.shards import Shard, answered
-from llgbm.generators.tensor_state import load_training_state, training_state
 
 
 @dataclass(frozen=True)

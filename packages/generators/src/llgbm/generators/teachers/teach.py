@@ -28,13 +28,13 @@ from llgbm.deltas.fingerprint import (
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec, device_of
 from llgbm.deltas.tasks import load_task
+from llgbm.deltas.tensor_state import read_tensors
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.manifest import Manifest, TeacherEntry
 from llgbm.generators.teachers.save import save_teacher
 from llgbm.generators.teachers.shards import Shard, ShardData, Split, make_shards
-from llgbm.generators.tensor_state import read_tensors
 
 # Tokens of one forward and backward: bounds memory (about 1 MiB a token for 135 M parameters).
 TOKENS_AT_ONCE = {"cpu": 2100, "cuda": 65536}

@@ -16,18 +16,18 @@ from tqdm import tqdm
 from llgbm.deltas.atomic import save_tensors, write_json
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
+from llgbm.deltas.metrics_log import MetricsLog
 from llgbm.deltas.probe_names import named_probes
+from llgbm.deltas.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.generators.conditions import ConditionBatch, embed_conditions
 from llgbm.generators.dataset import TeacherBatch, TeacherDataset
 from llgbm.generators.generator import GeneratorOutput
 from llgbm.generators.losses import Step
 from llgbm.generators.runs import FINISHED, RunFolder
-from llgbm.generators.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import TrainingInputs
-from llgbm.generators.training.metrics_log import MetricsLog
 from llgbm.generators.training.noise import with_noise
 from llgbm.generators.training.settings import TrainingSettings
 from llgbm.generators.training.task_loss import TaskExamples

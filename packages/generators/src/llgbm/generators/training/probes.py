@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.module_files import CONFIG
 from llgbm.deltas.probe_names import named_probes
-from llgbm.generators.module_files import CONFIG
 from llgbm.generators.training.config import ConditionShares
 
 

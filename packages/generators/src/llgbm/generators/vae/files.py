@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from llgbm.deltas.errors import RunError, mismatch
-from llgbm.deltas.spec import LoRASpec
-from llgbm.generators.condition_network import ConditionNetworkConfig
-from llgbm.generators.decoders.full_width import FullWidthConfig
-from llgbm.generators.decoders.periodic import PeriodicConfig
-from llgbm.generators.generator_config import describe_spec, read_spec
-from llgbm.generators.module_files import (
+from llgbm.deltas.module_files import (
     CONFIG,
     check_pair,
     fill_module,
     read_module_config,
     write_module,
 )
+from llgbm.deltas.spec import LoRASpec
+from llgbm.generators.condition_network import ConditionNetworkConfig
+from llgbm.generators.decoders.full_width import FullWidthConfig
+from llgbm.generators.decoders.periodic import PeriodicConfig
+from llgbm.generators.generator_config import describe_spec, read_spec
 from llgbm.generators.training.settings import described
 from llgbm.generators.vae.bottlenecks.deterministic import DeterministicConfig
 from llgbm.generators.vae.bottlenecks.finite_scalar import FiniteScalarConfig

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import SettingError
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.probe_names import named_probes
@@ -20,7 +21,6 @@ from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import embed_conditions
 from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.evaluation.arms.nulls import mean_adapter
-from llgbm.generators.evaluation.environment import environment
 from llgbm.generators.experiments.measure import HELD_OUT_PROBES
 from llgbm.generators.experiments.prepare import prepare_teachers
 from llgbm.generators.experiments.prepared import Prepared

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from llgbm.deltas.bootstrap import Interval, over_tasks
 from llgbm.deltas.by_layer import by_layer, delta_cosine, layer_rms
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.evaluation.bootstrap import Interval, over_tasks
 from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.experiments.unseen import unseen_examples
 from llgbm.generators.teachers.manifest import Manifest

@@ -12,6 +12,7 @@ from torch import Tensor
 from llgbm.deltas.adapter_folders import CONFIG
 from llgbm.deltas.errors import AdapterError, RunError, mismatch
 from llgbm.deltas.json_files import read_json
+from llgbm.deltas.module_files import base_of
 from llgbm.deltas.peft_format import check_base, load_adapter, save_adapter
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import (
@@ -21,7 +22,6 @@ from llgbm.generators.conditions import (
     embed_conditions,
 )
 from llgbm.generators.dataset import read_prompts
-from llgbm.generators.module_files import base_of
 from llgbm.generators.runs import RunFolder
 from llgbm.generators.spec_words import told_apart
 from llgbm.generators.text_encoder import PretrainedTextEncoder

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import torch
 
-from llgbm.generators.evaluation.environment import environment
+from llgbm.deltas.environment import environment
 
 
 def test_a_users_own_repository_does_not_lend_its_commit(tmp_path, monkeypatch) -> None:
@@ -19,7 +19,7 @@ def test_a_users_own_repository_does_not_lend_its_commit(tmp_path, monkeypatch) 
     found = environment(3, torch.device("cpu"), torch.float32)
     assert found["commit"] == "unknown"
     assert (found["seed"], found["dtype"]) == (3, "float32")
-    (tmp_path / "packages/generators/src/llgbm/generators").mkdir(parents=True)
+    (tmp_path / "packages/deltas/src/llgbm/deltas").mkdir(parents=True)
     commit = environment(3, torch.device("cpu"), torch.float32)["commit"]
     assert len(commit) == 40
 

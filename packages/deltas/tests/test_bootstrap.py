@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llgbm.generators.evaluation.bootstrap import interval, over_tasks, paired_difference
+from llgbm.deltas.bootstrap import interval, over_tasks, paired_difference
 from llgbm.generators.evaluation.metrics import differences, seed_metrics
 
 

@@ -14,7 +14,7 @@ from llgbm.deltas.atomic import save_tensors, write_json
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.json_files import read_json
-from llgbm.generators.tensor_state import read_tensors
+from llgbm.deltas.tensor_state import read_tensors
 
 CONFIG = "config.json"
 # Fingerprint of the description, in the header of the tensors: tells two halves of two

@@ -19,10 +19,11 @@ _VERSIONS = (
     "llgbm-lora-kernels",
     "llgbm-deltas",
     "llgbm-generators",
+    "llgbm-latentwire",
 )
 
 # A folder that only this project's repository has.
-_OWN = Path("packages", "generators", "src", "llgbm", "generators")
+_OWN = Path("packages", "deltas", "src", "llgbm", "deltas")
 
 
 def environment(seed: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
