@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llgbm.deltas.bootstrap import Interval
+from llgbm.deltas.plot_style import COLOURS
 from llgbm.generators.evaluation.alignment import Point
 from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
 from llgbm.generators.evaluation.results import Results
@@ -19,7 +20,6 @@ from llgbm.generators.report.plots import (
     curves_plot,
     delta_map,
 )
-from llgbm.generators.report.style import COLOURS
 
 
 def texts(svg: str) -> list[str]:

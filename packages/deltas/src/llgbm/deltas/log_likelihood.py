@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from llgbm.deltas.next_tokens import next_token_logits
 from llgbm.deltas.packing import PackedBatch
 from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import device_of
@@ -23,7 +24,6 @@ def branch_log_likelihoods(model: nn.Module, packed: PackedBatch) -> Tensor:
     device = device_of(model)
     batch = packed.to(device)
     body: Any = model.get_decoder()  # type: ignore[operator]
-    head: Any = model.get_output_embeddings()  # type: ignore[operator]
     hidden = body(
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
@@ -33,7 +33,7 @@ def branch_log_likelihoods(model: nn.Module, packed: PackedBatch) -> Tensor:
     sums = torch.zeros(batch.branches, device=device)
     for start in range(0, len(batch.source), POSITIONS_PER_HEAD):
         part = slice(start, start + POSITIONS_PER_HEAD)
-        logits = head(hidden[batch.source[part]]).float()
+        logits = next_token_logits(model, hidden[batch.source[part]])
         chosen = logits.gather(1, batch.target[part, None])[:, 0]
         sums.index_add_(0, batch.branch[part], chosen - logits.logsumexp(1))
     return sums

@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from llgbm.deltas.base_models import decoder_body
 from llgbm.deltas.delta import TOKENS_PER_FORWARD, DeltaSpec
 from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.next_tokens import next_token_logits
 from llgbm.deltas.probes import ProbeSet
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.training.behaviour import Behaviour
-from llgbm.generators.training.next_tokens import next_token_logits
 
 # Token positions that go through the head at once: bounds the logits in float32.
 POSITIONS_PER_HEAD = 512

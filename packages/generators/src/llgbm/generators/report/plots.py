@@ -9,12 +9,7 @@ from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from llgbm.generators.evaluation.alignment import Point
-from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
-from llgbm.generators.evaluation.results import Results
-from llgbm.generators.evaluation.table import SPLIT_WORDS
-from llgbm.generators.report.data import Curve
-from llgbm.generators.report.style import (
+from llgbm.deltas.plot_style import (
     COLOURS,
     INK,
     LINES,
@@ -23,6 +18,11 @@ from llgbm.generators.report.style import (
     styled,
     svg_of,
 )
+from llgbm.generators.evaluation.alignment import Point
+from llgbm.generators.evaluation.arms import ARM_WORDS, ARMS
+from llgbm.generators.evaluation.results import Results
+from llgbm.generators.evaluation.table import SPLIT_WORDS
+from llgbm.generators.report.data import Curve
 
 
 @styled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llgbm.generators.report.style import (
+from llgbm.deltas.plot_style import (
     COLOURS,
     INK,
     LINES,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from llgbm.deltas.errors import SettingError, require_at_least
 from llgbm.deltas.functional import FunctionalLoRA
+from llgbm.deltas.next_tokens import next_token_logits
 from llgbm.deltas.packing import PackedBatch, pack
 from llgbm.deltas.sliding_window import layer_masks
 from llgbm.deltas.spec import LoRASpec, device_of
@@ -177,9 +178,8 @@ def answer_losses(
             use_cache=False,
         ).last_hidden_state
     # The head is a third of a small model's work: it runs on the scored positions alone.
-    scored = hidden.flatten(0, 1)[moved.source]
-    logits = model.get_output_embeddings()(scored)  # type: ignore[operator]
-    losses = F.cross_entropy(logits.float(), moved.target, reduction="none")
+    logits = next_token_logits(model, hidden.flatten(0, 1)[moved.source])
+    losses = F.cross_entropy(logits, moved.target, reduction="none")
     row_tokens = batch.input_ids.shape[1]
     rows = torch.tensor(batch.rows_per_adapter)
     owner_of_row = torch.arange(len(rows)).repeat_interleave(rows).to(device)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.delta import DeltaSpec, compute_base_activation, compute_delta, tokenized
+from llgbm.deltas.next_tokens import next_token_logits
 from llgbm.deltas.probes import ProbeSet, TokenizedProbes
 from llgbm.deltas.weights import LoRAWeights
-from llgbm.generators.training.next_tokens import next_token_logits, require_next_tokens
+from llgbm.generators.training.next_tokens import require_next_tokens
 
 
 @dataclass(frozen=True)

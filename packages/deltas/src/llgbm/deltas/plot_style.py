@@ -1,4 +1,4 @@
-"""How all pictures look: inline SVG with a transparent ground for light and dark pages."""
+"""How pictures of reports look: inline SVG with a transparent ground for light and dark pages."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ COLOURS = (
     "#3fa7b5",
     "#7f7f7f",
 )
-
-
 # A legend of more tasks than colours goes on with the next of these.
 MARKERS, LINES = ("o", "s", "^", "D", "v"), ("-", "--", ":", "-.")
 STYLE = {
@@ -45,7 +43,7 @@ R = TypeVar("R")
 
 
 def styled(plot: Callable[P, R]) -> Callable[P, R]:
-    """Draw in the report's style, and leave the caller's matplotlib settings alone."""
+    """Draw in the reports' style, and leave the caller's matplotlib settings alone."""
 
     @functools.wraps(plot)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,8 +59,9 @@ def new_figure(width: float, height: float, entries: int = 0) -> Figure:
 
 
 def svg_of(figure: Figure) -> str:
-    """The figure as an SVG element."""
+    """The figure as an SVG element that names no other page and no date."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     return text[text.index("<svg") :]
