@@ -13,13 +13,20 @@ TEACH = {"suite": "teach", "rows": {"base_alone": ROW}, **PLACE}
 GENERATE = {**TEACH, "suite": "generate", "rows": {"one_by_one": ROW}}
 CASE = {"shapes": "s", "n": 1, "rows": 2, "r": 3, "rivals": {"base_alone": ROW}}
 KERNELS = {"suite": "kernels", "cases": [CASE], **PLACE}
+PROMPT = {
+    "batch": 1, "tokens": 2, "rows": {"text": ROW}, "times_text": {"latents_cached": 0.5},
+    "break_even_reuses": "never",
+}  # fmt: skip
+LATENTS = {
+    **PLACE, "suite": "latentwire", "cases": [PROMPT], "config": {"ratio": 4.0, "new_tokens": 8},
+}  # fmt: skip
 
 
 def row(**changes) -> dict:
     return {**TEACH, "rows": {"base_alone": {**ROW, **changes}}}
 
 
-@pytest.mark.parametrize("content", [TEACH, GENERATE, KERNELS])
+@pytest.mark.parametrize("content", [TEACH, GENERATE, KERNELS, LATENTS])
 def test_the_least_of_a_result_is_compared_and_drawn(content, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_text(json.dumps(content))
@@ -43,6 +50,16 @@ def test_the_least_of_a_result_is_compared_and_drawn(content, tmp_path: Path) ->
         ({**GENERATE, "rows": {"batched": ROW}}, "rows: expected the keys ['one_by_one']"),
         ({**KERNELS, "cases": 5}, "cases: expected a list of at least one, got 5"),
         ({**KERNELS, "cases": [{**CASE, "rivals": {"x": {}}}]}, "cases.0.rivals.base_alone: expe"),
+        ({**LATENTS, "cases": []}, "cases: expected a list of at least one, got []"),
+        ({**LATENTS, "cases": [{**PROMPT, "rows": {}}]}, "cases.0.rows: expected at least one row"),
+        (
+            {**LATENTS, "cases": [{**PROMPT, "times_text": {"x": 0}}]},
+            "cases.0.times_text.x: expected a number above 0, got 0",
+        ),
+        (
+            {**LATENTS, "cases": [{**PROMPT, "break_even_reuses": "often"}]},
+            "cases.0.break_even_reuses: expected a number above 0, or never, got 'often'",
+        ),
         ({**KERNELS, "cases": [{"n": 1}]}, "cases.0: expected the keys ['shapes', 'n', 'rows'"),
     ],
 )

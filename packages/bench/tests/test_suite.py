@@ -60,6 +60,7 @@ def test_no_part_is_begun_when_the_time_is_over(tmp_path, monkeypatch, capsys) -
         (["kernels", "--rows"], "rows: expected at least one, got none"),
         (["kernels", "--seed", "-1"], "seed: expected from 0 to"),
         (["generator-step", "--seed", "-1"], "seed: expected from 0 to"),
+        (["latentwire", "--seed", "-1"], "seed: expected from 0 to"),
         (["generate", "--seed", "-1"], "seed: expected from 0 to"),
         (["all", "--out", "o", "--label", "a/b"], "label: expected letters, digits, dots"),
         (["all", "--out", "o", "--label", "a", "--minutes", "nan"], "minutes: expected at least 0"),
@@ -82,4 +83,4 @@ def test_the_parts_cover_the_claims(tmp_path, monkeypatch) -> None:
     assert names[0] == "kernels-target"
     assert {"delta-smollm2-135m", "delta-qwen2.5-0.5b", "delta-qwen2.5-1.5b", "teach"} < set(names)
     monkeypatch.setattr(suite.torch.cuda, "is_available", lambda: False)
-    assert "delta-smollm2-135m" in suite.parts(config)
+    assert {"delta-smollm2-135m", "latentwire"} < set(suite.parts(config))

@@ -1,3 +1,61 @@
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+from copy import deepcopy
+
+import pytest
+import torch
+
+from llgbm.latentwire.examples import Example
+from llgbm.latentwire.prefix import replayed
+from llgbm.latentwire.reader import Reader, load_reader
+from llgbm.latentwire.scoring import score
+
+
+@pytest.fixture(scope="session")
+def tiny_reader() -> Reader:
+    """A random reader of 3 layers and width 64, in float32, with the packaged tokenizer."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+        bos_token_id=1, eos_token_id=2, pad_token_id=2, tie_word_embeddings=True,
+        initializer_range=0.1,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval().requires_grad_(False)
+    return Reader(model, load_reader(device="cpu").tokenizer, "tiny")
+
+
+@pytest.fixture(scope="session")
+def examples() -> list[Example]:
+    """Four questions of unlike length."""
+    return [
+        Example("Anna lives in a house by the sea.", "\nQuestion: Where?\nAnswer:", "by the sea"),
+        Example("Ben has two dogs and a cat.", "\nQuestion: How many dogs?\nAnswer:", "two"),
+        Example("Snow is white.", "\nQuestion: What is white?\nAnswer:", "Snow"),
+        Example("The train to Rome left at ten.", "\nQuestion: To where?\nAnswer:", "Rome"),
+    ]
+
+
+@pytest.fixture(scope="session")
+def teach():
+    """What makes of a random reader a copy that knows a little of some answers."""
+
+    def taught(reader: Reader, examples) -> Reader:
+        pupil = Reader(deepcopy(reader.model), reader.tokenizer, "tiny")
+        pupil.model.requires_grad_(True)
+        optimiser = torch.optim.Adam(pupil.model.parameters(), lr=3e-3)
+        contexts = [reader.tokens(each.context) for each in examples]
+        endings = [reader.tokens(each.ending) for each in examples]
+        answers = [reader.answer_tokens(each.answer) for each in examples]
+        for _ in range(6):
+            optimiser.zero_grad()
+            score(pupil, replayed(pupil, contexts), endings, answers).nll.mean().backward()
+            optimiser.step()
+        pupil.model.requires_grad_(False)
+        return pupil
+
+    return taught

@@ -3,58 +3,66 @@ import math
 import pytest
 import torch
 
-from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import TaskError
-from llgbm.latentwire.baselines import BASELINES, prompts_of
-from llgbm.latentwire.measure import BaselinesConfig, baselines
-from llgbm.latentwire.reader import answer, left_padded, likelihood
-from llgbm.latentwire.squad import load_squad
+from llgbm.deltas.errors import ModelError
+from llgbm.latentwire.data.squad import load_squad
+from llgbm.latentwire.generation import DecodingConfig, write
+from llgbm.latentwire.prefix import empty_prefix, replayed
+from llgbm.latentwire.reader import Reader, load_reader
+from llgbm.latentwire.rows import build_rows
+from llgbm.latentwire.scoring import score
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return load_base_model("smollm2-135m", dtype=torch.float32, device="cpu")
+    return load_reader(dtype=torch.float32, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def questions():
-    return sorted(load_squad("test"), key=lambda q: len(q.context))[:3]
+def asked():
+    return [q.example for q in sorted(load_squad("test"), key=lambda q: len(q.context))[:3]]
 
 
-def test_embedding_replay_answers_as_text_does(reader, questions) -> None:
-    prompts = prompts_of(BASELINES["text"], reader[1], questions, 4)
-    plain = answer(*reader, prompts, max_new_tokens=6)
-    replayed = answer(*reader, prompts, max_new_tokens=6, as_embeddings=True)
-    assert plain.texts == replayed.texts
-    assert any(plain.texts)
+def test_text_nll_is_below_a_uniform_guess_and_context_helps(reader, asked) -> None:
+    endings = [reader.tokens(each.ending) for each in asked]
+    answers = [reader.answer_tokens(each.answer, end=False) for each in asked]
+    contexts = [reader.tokens(each.context) for each in asked]
+    full = score(reader, replayed(reader, contexts), endings, answers).nll.mean()
+    none = score(reader, empty_prefix(reader, 3), endings, answers).nll.mean()
+    assert full < none < math.log(reader.vocabulary)
 
 
-def test_text_nll_is_below_a_uniform_guess_and_context_helps(reader, questions) -> None:
-    golds = [q.answers[0] for q in questions]
-    full = likelihood(*reader, prompts_of(BASELINES["text"], reader[1], questions, 4), golds)
-    none = likelihood(*reader, prompts_of(BASELINES["no_context"], reader[1], questions, 4), golds)
-    assert full.nll < none.nll < math.log(49152)
+def test_greedy_writing_equals_the_models_own_generation(reader, asked) -> None:
+    texts = []
+    for each in asked:
+        context, ending = reader.tokens(each.context), reader.tokens(each.ending)
+        ids = torch.tensor([[*reader.opening, *context, *ending]])
+        output = reader.model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6,
+            do_sample=False, pad_token_id=reader.pad,
+        )  # fmt: skip
+        new = output[0, ids.shape[1] :].tolist()
+        decoding = DecodingConfig(max_new_tokens=6)
+        found = write(reader, replayed(reader, [context]), [ending], decoding)
+        assert found.texts == [reader.text_of(new)]
+        assert new[: len(found.tokens[0])] == found.tokens[0]
+        texts += found.texts
+    assert any(texts)
 
 
-def test_budgets_keep_what_they_say(reader, questions) -> None:
-    tokenizer = reader[1]
-    ending = tokenizer(questions[0].ending)["input_ids"]
-    context = tokenizer(questions[0].context)["input_ids"]
-    kept = prompts_of(BASELINES["budget_question_kept"], tokenizer, questions[:1], 4)[0]
-    assert kept[-len(ending) :] == ending
-    assert len(kept) == round(len(context) / 4) + len(ending)
-    for name in ("budget_head", "budget_tail"):
-        assert len(prompts_of(BASELINES[name], tokenizer, questions[:1], 4)[0]) == round(
-            len(context) / 4
-        )
+def test_padding_stands_on_the_side_that_is_asked_for(tiny_reader) -> None:
+    prefix = replayed(tiny_reader, [[1, 2, 3], [4]])
+    opening = len(tiny_reader.opening)
+    left = build_rows(tiny_reader, prefix, [[], []], padding_side="left")
+    right = build_rows(tiny_reader, prefix, [[], []], padding_side="right")
+    lengths = [opening + 3, opening + 1]
+    for row, length in enumerate(lengths):
+        assert left.mask[row].tolist() == sorted(left.mask[row].tolist())
+        assert int(left.mask[row].sum()) == int(right.mask[row].sum()) == length
+        assert torch.equal(left.embeds[row, left.mask[row]], right.embeds[row, right.mask[row]])
 
 
-def test_padding_stands_on_the_left() -> None:
-    ids, mask = left_padded([[1, 2, 3], [4]], pad=9)
-    assert ids.tolist() == [[1, 2, 3], [9, 9, 4]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+def test_a_reader_that_trains_is_refused(tiny_reader) -> None:
+    from copy import deepcopy
 
-
-def test_a_ratio_below_one_is_refused() -> None:
-    with pytest.raises(TaskError, match="at least 1"):
-        baselines(BaselinesConfig(ratio=0.5))
+    with pytest.raises(ModelError, match="frozen"):
+        Reader(deepcopy(tiny_reader.model).requires_grad_(True), tiny_reader.tokenizer)

@@ -1,7 +1,7 @@
 import pytest
 
 from llgbm.deltas.errors import TaskError
-from llgbm.latentwire.squad import SPLITS, load_squad
+from llgbm.latentwire.data.squad import SPLITS, load_squad
 
 
 def test_no_article_stands_in_two_splits_and_none_is_lost() -> None:

@@ -38,6 +38,12 @@ CONSOLE = Console(
             "generate",
             "adapters a second from conditions",
         ),
+        "latentwire": Subcommand(
+            "llgbm.bench.latentwire",
+            "LatentwireConfig",
+            "latentwire",
+            "a prompt read as latents, against the same prompt read as text",
+        ),
         "all": Subcommand(
             "llgbm.bench.suite", "AllConfig", "run_all", "everything, into a folder of results"
         ),

@@ -51,6 +51,12 @@ def _medians(results: dict[str, Any]) -> dict[str, float]:
     """Milliseconds by rival, and by case where there are cases."""
     if "rows" in results:
         return {name: row["median_ms"] for name, row in results["rows"].items()}
+    if results["suite"] == "latentwire":
+        return {
+            f"batch={case['batch']} tokens={case['tokens']} {name}": row["median_ms"]
+            for case in results["cases"]
+            for name, row in case["rows"].items()
+        }
     return {
         f"{case['shapes']} n={case['n']} rows={case['rows']} r={case['r']} {name}": row["median_ms"]
         for case in results["cases"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from llgbm.deltas.errors import LLGBMError
@@ -14,4 +16,24 @@ class GateError(LLGBMError):
         super().__init__(
             f"{rival}: relative error: expected at most {allowed:.3g} in {dtype}, got {got:.3g}; "
             "nothing was timed"
+        )
+
+
+class OtherTokensError(LLGBMError):
+    """A way to read a prompt wrote other tokens, or sent other bytes: nothing is timed."""
+
+    def __init__(
+        self, rival: str, wanted: str, expected: Sequence[object], got: Sequence[object]
+    ) -> None:
+        place = next(
+            (
+                row
+                for row, pair in enumerate(zip(expected, got, strict=False))
+                if pair[0] != pair[1]
+            ),
+            min(len(expected), len(got)),
+        )
+        said = [repr(each[place])[:60] if place < len(each) else "none" for each in (expected, got)]
+        super().__init__(
+            f"{rival}: expected {wanted}, row {place}: {said[0]}, got {said[1]}; nothing was timed"
         )

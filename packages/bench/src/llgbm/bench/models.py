@@ -51,3 +51,21 @@ def bench_model(name: str, dtype: str, seed: int) -> Any:
         torch.manual_seed(seed)
         model = (LlamaForCausalLM if tiny else Qwen2ForCausalLM)(config)
     return model.to(device, kind).eval().requires_grad_(False)
+
+
+def byte_tokenizer() -> Any:
+    """A tokenizer of 256 bytes and an end token, for models with random weights."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    names = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<end>"]
+    vocabulary = {name: place for place, name in enumerate(names)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<end>",
+        pad_token="<end>",
+        clean_up_tokenization_spaces=False,
+    )

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from llgbm.bench.latentwire import even_in_words
 from llgbm.bench.result_files import SIZES, read_results
 from llgbm.deltas.errors import RunError
 
@@ -20,8 +21,13 @@ COLOURS = {
     "batched_graphed": "#0a4d8c",
     "batched_checkpointed": "#6bbf59",
     "base_alone": "#555555",
+    "text": "#555555",
+    "latents_cached": "#0b6e4f",
+    "latents_online": "#6bbf59",
 }
 OTHER = "#c9a227"
+BASE = "times the base alone (its input's gradient only); less is better"
+PROMPTS = "times the text (prefill over its prefill, and so on); less is better"
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,15 @@ def report(config: ReportConfig) -> list[Path]:
     for file in files:
         results = read_results(file)
         target = config.out / f"{file.stem}.svg"
-        draw(bars_of(results), title_of(results), target)
+        label = PROMPTS if results["suite"] == "latentwire" else BASE
+        draw(bars_of(results), title_of(results), target, label)
         written.append(target)
         print(target)
     return written
 
 
 def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    """Panels: a label, and times the base alone of each rival."""
+    """Panels: a label, and times the base alone, or the text, of each rival."""
     if results["suite"] == "kernels":
         return [
             (
@@ -68,6 +75,15 @@ def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
                     for name, row in case["rivals"].items()
                     if "times_base" in row
                 },
+            )
+            for case in results["cases"]
+        ]
+    if results["suite"] == "latentwire":
+        return [
+            (
+                f"batch {case['batch']}, {case['tokens']} tokens: "
+                f"{even_in_words(case['break_even_reuses'])}",
+                {"text": 1.0, **case["times_text"]},
             )
             for case in results["cases"]
         ]
@@ -83,11 +99,16 @@ def bars_of(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
 def title_of(results: dict[str, Any]) -> str:
     """What was measured where."""
     env = results["environment"]
+    if results["suite"] == "latentwire":
+        ratio = results["config"]["ratio"]
+        return f"latents of {ratio:g} tokens a slot: {env['dtype']} on {env['device']}"
     return f"{results['suite']}: forward + backward, {env['dtype']} on {env['device']}"
 
 
-def draw(panels: list[tuple[str, dict[str, float]]], title: str, path: Path) -> None:
-    """Horizontal bars of times the base alone, one panel a case."""
+def draw(
+    panels: list[tuple[str, dict[str, float]]], title: str, path: Path, axis_label: str = BASE
+) -> None:
+    """Horizontal bars of times something else, one panel a case."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -111,7 +132,7 @@ def draw(panels: list[tuple[str, dict[str, float]]], title: str, path: Path) -> 
         axis.set_title(label, fontsize=9, loc="left")
         axis.set_xlim(0, 1.15 * max(values))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1, 0].set_xlabel("times the base alone (its input's gradient only); less is better")
+    axes[-1, 0].set_xlabel(axis_label)
     figure.suptitle(title, fontsize=10)
     # No date, so that the same numbers give the same file.
     figure.savefig(path, metadata={"Date": None})

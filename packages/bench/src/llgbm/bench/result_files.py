@@ -16,6 +16,7 @@ SIZES = {
     "teach": ("n", "t", "r"),
     "generate": ("n",),
     "kernels": (),
+    "latentwire": ("ratio", "new_tokens"),
 }
 # What others are divided by, or draw a bar.
 _ABOVE_ZERO = ("median_ms", "times_base", "adapters_per_s")
@@ -35,6 +36,8 @@ def read_results(path: Path) -> dict[str, Any]:
     _check_has(path, "environment", results.get("environment"), ("dtype", "device"))
     if suite == "kernels":
         _check_cases(path, results.get("cases"))
+    elif suite == "latentwire":
+        _check_prompts(path, results.get("cases"))
     elif suite == "generate":
         _check_rows(path, "rows", results.get("rows"), ("median_ms", "adapters_per_s"))
         _check_has(path, "rows", results["rows"], ("one_by_one",))
@@ -43,10 +46,32 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _check_cases(path: Path, cases: Any) -> None:
+def _listed(path: Path, cases: Any) -> list[Any]:
+    """Refuse what is no list of cases."""
     if not isinstance(cases, list) or not cases:
         raise RunError(mismatch(path, "cases", "a list of at least one", repr(cases)))
-    for index, case in enumerate(cases):
+    return cases
+
+
+def _check_prompts(path: Path, cases: Any) -> None:
+    """Cases of latents against text."""
+    for index, case in enumerate(_listed(path, cases)):
+        where = f"cases.{index}"
+        keys = ("batch", "tokens", "rows", "times_text", "break_even_reuses")
+        _check_has(path, where, case, keys)
+        _check_rows(path, f"{where}.rows", case["rows"], ("median_ms",))
+        for name, ratio in read_object(path, f"{where}.times_text", case["times_text"]).items():
+            if not (is_number(ratio) and ratio > 0):
+                place = f"{where}.times_text.{name}"
+                raise RunError(mismatch(path, place, "a number above 0", repr(ratio)))
+        reuses = case["break_even_reuses"]
+        if reuses != "never" and not (is_number(reuses) and reuses > 0):
+            place = f"{where}.break_even_reuses"
+            raise RunError(mismatch(path, place, "a number above 0, or never", repr(reuses)))
+
+
+def _check_cases(path: Path, cases: Any) -> None:
+    for index, case in enumerate(_listed(path, cases)):
         where = f"cases.{index}"
         _check_has(path, where, case, ("shapes", "n", "rows", "r", "rivals"))
         # A rival that is timed forward alone has no time of both; the base has.

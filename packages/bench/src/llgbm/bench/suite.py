@@ -14,6 +14,7 @@ from llgbm.bench.delta_forward import DeltaForwardConfig, delta_forward
 from llgbm.bench.generate import GenerateConfig, generate
 from llgbm.bench.generator_step import GeneratorStepConfig, generator_step
 from llgbm.bench.kernels import KernelsConfig, kernels
+from llgbm.bench.latentwire import LatentwireConfig, latentwire
 from llgbm.bench.report import ReportConfig, report
 from llgbm.bench.teach import TeachConfig, teach
 from llgbm.deltas.errors import LLGBMError, check_name, require_at_least, require_seed
@@ -108,4 +109,8 @@ def parts(config: AllConfig) -> dict[str, Callable[[Path], Any]]:
         replace(sizes, out=path, seed=config.seed)
     )
     found["generate"] = lambda path: generate(GenerateConfig(out=path, seed=config.seed))
+    prompts = (
+        LatentwireConfig(repeats=10) if cuda else LatentwireConfig(tokens=(64, 256), repeats=3)
+    )
+    found["latentwire"] = lambda path: latentwire(replace(prompts, out=path, seed=config.seed))
     return found

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 
 Work = Callable[[], object]
+# Work that takes its own times: seconds by part.
+Parts = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,23 @@ def interleaved(rivals: Mapping[str, Work], repeats: int) -> dict[str, Timing]:
     for _ in range(repeats):
         for name, work in rivals.items():
             times[name].append(_once(work))
+    return {name: _summary(values, False) for name, values in times.items()}
+
+
+def parts_interleaved(rivals: Sequence[Parts], repeats: int) -> dict[str, Timing]:
+    """Time the parts of every rival `repeats` times after one warm-up.
+
+    Args:
+        rivals: works that wait for the device and return seconds; no two name a part alike.
+        repeats: rounds, at least 1.
+    """
+    for work in rivals:
+        work()
+    times: dict[str, list[float]] = {}
+    for _ in range(repeats):
+        for work in rivals:
+            for name, seconds in work().items():
+                times.setdefault(name, []).append(1e3 * seconds)
     return {name: _summary(values, False) for name, values in times.items()}
 
 

@@ -1,145 +1,158 @@
-"""A frozen reader: greedy answers and answer likelihoods, from token ids or from embeddings."""
+"""A frozen reader: a causal language model with its tokenizer, and what parts ask of it."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llgbm.deltas.packing import TokenTree, pack
-from llgbm.deltas.sliding_window import layer_masks
+from llgbm.deltas.base_models import load_base_model
+from llgbm.deltas.errors import ModelError
+from llgbm.deltas.fingerprint import base_fingerprint
 from llgbm.deltas.spec import device_of
+from llgbm.latentwire.errors import PromptError
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Greedy answers.
-
-    Attributes:
-        texts: up to the end of the first line.
-        prefill_seconds: one forward of all prompts.
-        decode_seconds: the rest of the generation.
-    """
-
-    texts: list[str]
-    prefill_seconds: float
-    decode_seconds: float
-
-
-def left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Ids [b, t] and attention mask [b, t], padding on the left where generation needs it."""
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad)
-    mask = torch.zeros(len(prompts), width, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(list(prompt))
-        mask[row, width - len(prompt) :] = 1
-    return ids, mask
-
-
-@torch.no_grad()
-def answer(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int = 24,
-    batch_size: int = 8,
-    as_embeddings: bool = False,
-) -> Answers:
-    """Answer every prompt greedily.
-
-    Args:
-        model: frozen reader.
-        tokenizer: of the reader.
-        prompts: token ids, none empty.
-        max_new_tokens: at most so many.
-        batch_size: prompts of one batch, of like length.
-        as_embeddings: give the reader the embeddings of the ids instead of the ids (embedding
-            replay): the way that latents come in.
-    """
-    device = device_of(model)
-    texts = [""] * len(prompts)
-    prefill = decode = 0.0
-    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        ids, mask = left_padded([prompts[row] for row in rows], tokenizer.pad_token_id)
-        ids, mask = ids.to(device), mask.to(device)
-        begin = time.perf_counter()
-        model.get_decoder()(input_ids=ids, attention_mask=mask, use_cache=True)
-        middle = time.perf_counter()
-        inputs = {"input_ids": ids}
-        if as_embeddings:
-            inputs = {"inputs_embeds": model.get_input_embeddings()(ids)}
-        output = model.generate(
-            **inputs,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        # From embeddings, `generate` returns the new tokens only (anchor rule 4).
-        new = output if as_embeddings else output[:, ids.shape[1] :]
-        prefill += middle - begin
-        decode += max(0.0, time.perf_counter() - middle - (middle - begin))
-        for row, text in zip(
-            rows, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True
-        ):
-            lines = text.strip().splitlines()
-            texts[row] = lines[0].strip() if lines else ""
-    return Answers(texts, prefill, decode)
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """How well the reader predicts gold answers.
+@dataclass(eq=False)
+class Reader:
+    """A frozen model that answers from text or from latents.
 
     Attributes:
-        nll: nats a token, over all tokens of all answers.
-        first_at_1: share of answers whose first token is the reader's first guess.
-        first_at_5: ... is among its first five.
+        model: causal language model in evaluation mode; no parameter requires a gradient.
+        tokenizer: its own.
+        name: what it was loaded as.
     """
 
-    nll: float
-    first_at_1: float
-    first_at_5: float
+    model: Any
+    tokenizer: Any
+    name: str = "reader"
+    _new_lines: dict[int, bool] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if any(parameter.requires_grad for parameter in self.model.parameters()):
+            raise ModelError(f"{self.name}: expected a frozen reader, got parameters that train")
+
+    @cached_property
+    def config(self) -> Any:
+        """Text part of the model's config."""
+        return self.model.config.get_text_config()
+
+    @property
+    def width(self) -> int:
+        """Hidden size h, which input embeddings have too."""
+        return int(self.config.hidden_size)
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return int(self.config.vocab_size)
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads of a layer."""
+        return int(self.config.num_key_value_heads)
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        given = getattr(self.config, "head_dim", None)
+        return int(given or self.config.hidden_size // self.config.num_attention_heads)
+
+    @property
+    def limit(self) -> int:
+        """Positions that the reader was made for."""
+        return int(self.config.max_position_embeddings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return device_of(self.model)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return self.model.get_input_embeddings().weight.dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of its weights."""
+        return base_fingerprint(self.model)
+
+    @cached_property
+    def embedding(self) -> Tensor:
+        """Embeddings [vocabulary, h] as the first layer sees them (Gemma scales its table)."""
+        return self.embed(torch.arange(self.vocabulary, device=self.device))
+
+    @cached_property
+    def embedding_rms(self) -> float:
+        """Root mean square of its embeddings' entries."""
+        return float(self.embedding.float().square().mean().sqrt())
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings [..., h] of token ids [...], in the model's dtype."""
+        return self.model.get_input_embeddings()(ids)
+
+    # Tokens of a prompt: opening + passage (or latents) + ending, then answer + end.
+
+    @cached_property
+    def opening(self) -> tuple[int, ...]:
+        """Tokens that the tokenizer puts before every text: a BOS, or nothing."""
+        return tuple(self.tokenizer("")["input_ids"])
+
+    @property
+    def end(self) -> int:
+        """Token that ends an answer."""
+        return int(self.tokenizer.eos_token_id)
+
+    @cached_property
+    def pad(self) -> int:
+        """Token that fills rows; nothing may rest on its value (it often is the end token)."""
+        given = self.tokenizer.pad_token_id
+        return int(self.end if given is None else given)
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of a text that something stands before: nothing special is added."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def answer_tokens(self, answer: str, end: bool = True) -> list[int]:
+        """Token ids of ` answer`, and the end token where asked.
+
+        Raises:
+            PromptError: an empty answer.
+        """
+        ids = self.tokens(f" {answer.strip()}") if answer.strip() else []
+        if not ids:
+            raise PromptError("answer: expected at least one token, got none")
+        return ids + [self.end] * end
+
+    def holds_new_line(self, token: int) -> bool:
+        """Whether a token ends a line."""
+        if token not in self._new_lines:
+            self._new_lines[token] = "\n" in self.tokenizer.decode([token])
+        return self._new_lines[token]
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """First line of what token ids say, special tokens left out."""
+        lines = self.tokenizer.decode(list(ids), skip_special_tokens=True).strip().splitlines()
+        return lines[0].strip() if lines else ""
 
 
-@torch.no_grad()
-def likelihood(
-    model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], answers: Sequence[str]
-) -> Likelihood:
-    """Teacher-forced likelihood of ` answer` after each prompt.
+def load_reader(
+    name: str = "smollm2-135m", dtype: torch.dtype | None = None, device: str | None = None
+) -> Reader:
+    """Load a frozen reader: a packaged model, a local folder (a tuned reader's too) or a hub id.
 
-    Args:
-        model: frozen reader.
-        tokenizer: of the reader.
-        prompts: token ids.
-        answers: one gold answer a prompt.
+    Raises:
+        ModelError: unknown or unusable; see `load_base_model`.
     """
-    device = device_of(model)
-    total = count = 0.0
-    first: list[tuple[bool, bool]] = []
-    for prompt, gold in zip(prompts, answers, strict=True):
-        ids = tuple(tokenizer(f" {gold}", add_special_tokens=False)["input_ids"])
-        batch = pack([[TokenTree(tuple(prompt), (ids,))]]).to(device)
-        hidden = model.get_decoder()(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=layer_masks(model, batch),
-            use_cache=False,
-        ).last_hidden_state.flatten(0, 1)
-        logits = model.get_output_embeddings()(hidden[batch.source]).float()
-        total -= float(logits.log_softmax(-1).gather(1, batch.target[:, None]).sum())
-        count += len(ids)
-        best = logits[0].topk(min(5, logits.shape[-1])).indices.tolist()
-        first.append((best[0] == ids[0], ids[0] in best))
-    return Likelihood(
-        total / count,
-        sum(one for one, _ in first) / len(first),
-        sum(five for _, five in first) / len(first),
-    )
+    model, tokenizer = load_base_model(name, dtype=dtype, device=device)
+    return Reader(model, tokenizer, name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from llgbm.deltas.errors import TaskError, mismatch
 from llgbm.deltas.packaged import evaluation_requests
+from llgbm.latentwire.examples import Example
 
 SPLITS = ("train", "validation", "test")
 _SHARES = (0.6, 0.8)
@@ -26,12 +27,22 @@ class Question:
     @property
     def ending(self) -> str:
         """What follows the passage in a prompt."""
-        return f"\nQuestion: {self.question}\nAnswer:"
+        return question_ending(self.question)
 
     @property
     def prompt(self) -> str:
         """Passage, question and the cue for the answer."""
         return self.context + self.ending
+
+    @property
+    def example(self) -> Example:
+        """As an example: the passage is compressed, the question stays text."""
+        return Example(self.context, self.ending, self.answers[0], self.answers, title=self.title)
+
+
+def question_ending(question: str) -> str:
+    """What the reader reads after a passage: the question and the cue for the answer."""
+    return f"\nQuestion: {question}\nAnswer:"
 
 
 def load_squad(split: str = "test", seed: int = 0) -> list[Question]:

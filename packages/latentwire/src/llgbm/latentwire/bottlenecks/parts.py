@@ -1,0 +1,8 @@
+"""All bottlenecks; importing this registers them."""
+
+from llgbm.latentwire.bottlenecks.base import NoBottleneckConfig
+from llgbm.latentwire.bottlenecks.finite import FiniteConfig
+from llgbm.latentwire.bottlenecks.noise import NoiseConfig
+from llgbm.latentwire.bottlenecks.vector import VectorConfig
+
+PARTS = (NoBottleneckConfig, VectorConfig, FiniteConfig, NoiseConfig)

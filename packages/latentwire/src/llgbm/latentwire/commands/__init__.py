@@ -1,0 +1,1 @@
+"""Subcommands of `llgbm-latentwire`, one file each."""

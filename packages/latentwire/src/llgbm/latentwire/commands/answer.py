@@ -1,0 +1,64 @@
+"""`llgbm-latentwire answer`: ask a latent file a question."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tyro.conf import Positional
+
+from llgbm.latentwire.data.squad import question_ending
+from llgbm.latentwire.errors import PromptError
+from llgbm.latentwire.generation import DecodingConfig, write
+from llgbm.latentwire.latents import stack
+from llgbm.latentwire.training.files import load_compressor
+from llgbm.latentwire.wire.files import read_latents
+from llgbm.latentwire.wire.identity import compressor_fingerprint
+
+
+@dataclass(frozen=True)
+class AnswerConfig:
+    """Answer a question about a document that only its latents are there of.
+
+    Args:
+        latents: file that `compress` wrote.
+        question: in words.
+        run: trained run that compressed it.
+        max_new_tokens: of the answer.
+    """
+
+    latents: Positional[Path]
+    question: Positional[str]
+    run: Path
+    max_new_tokens: int = 32
+
+
+def answer(config: AnswerConfig) -> str:
+    """Print the answer and return it.
+
+    Raises:
+        PromptError: an empty question.
+        LatentFileError: no latent file, a damaged one, or one of another reader or compressor.
+    """
+    if not config.question.strip():
+        raise PromptError("question: expected text, got none")
+    compressor, reader = load_compressor(config.run)
+    packed = read_latents(
+        config.latents,
+        reader=reader.fingerprint,
+        compressor=compressor_fingerprint(compressor),
+        width=compressor.width,
+    )
+    bottleneck = compressor.bottleneck
+    row = packed.row(bottleneck if hasattr(bottleneck, "codes") else None)  # type: ignore[arg-type]
+    latents = stack([row.to(reader.device)])
+    with torch.no_grad(), compressor.attached(latents):
+        written = write(
+            reader,
+            compressor.prefix(latents),
+            [reader.tokens(question_ending(config.question.strip()))],
+            DecodingConfig(max_new_tokens=config.max_new_tokens),
+        )
+    print(written.texts[0])
+    return written.texts[0]

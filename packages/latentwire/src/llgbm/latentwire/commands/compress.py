@@ -1,0 +1,78 @@
+"""`llgbm-latentwire compress`: a document as a latent file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tyro.conf import Positional
+
+from llgbm.latentwire.errors import PromptError
+from llgbm.latentwire.training.files import load_compressor
+from llgbm.latentwire.wire.accounting import latent_row, text_rows
+from llgbm.latentwire.wire.files import write_latents
+from llgbm.latentwire.wire.identity import compressor_fingerprint
+
+
+@dataclass(frozen=True)
+class CompressConfig:
+    """Compress a text file into latents that `answer` reads.
+
+    Args:
+        file: UTF-8 text.
+        run: trained run whose compressor is used.
+        out: latent file (.lw).
+        scheme: `fp16`, `int8`, `int6`, `int4`, or `codes` for a compressor with codebooks.
+        account: print bytes beside those of UTF-8, gzip, zstd, token ids and the model's own
+            arithmetic code (which runs the reader over the text).
+    """
+
+    file: Positional[Path]
+    run: Path
+    out: Path
+    scheme: str = "int8"
+    account: bool = True
+
+
+def compress(config: CompressConfig) -> Path:
+    """Write the latent file; nothing is written where anything fails.
+
+    Raises:
+        PromptError: the file cannot be read, is empty, or longer than the encoder reads.
+        RunError: no trained run.
+    """
+    text = read_text(config.file)
+    compressor, reader = load_compressor(config.run)
+    with torch.no_grad():
+        latents = compressor.encode([text])
+    bottleneck = compressor.bottleneck
+    size = write_latents(
+        config.out,
+        latents.row(0),
+        config.scheme,
+        reader=reader.fingerprint,
+        compressor=compressor_fingerprint(compressor),
+        bottleneck=bottleneck if hasattr(bottleneck, "codes") else None,  # type: ignore[arg-type]
+    )
+    tokens, slots = len(reader.tokens(text)), int(latents.counts[0])
+    print(f"{config.out}: {tokens} tokens in {slots} slots, {size} bytes ({config.scheme})")
+    if config.account:
+        for row in [*text_rows(reader, text), latent_row(config.out.read_bytes(), text)]:
+            print(f"  {row.name:<24}{row.total:>10} bytes{row.ratio:>10.2f}x")
+    return config.out
+
+
+def read_text(path: Path) -> str:
+    """A text file.
+
+    Raises:
+        PromptError: missing, no UTF-8, or without a word.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path}: expected a UTF-8 text file, got: {error}") from error
+    if not text.strip():
+        raise PromptError(f"{path}: expected text, got none")
+    return text.strip()

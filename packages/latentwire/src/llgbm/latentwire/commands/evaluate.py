@@ -1,0 +1,140 @@
+"""`llgbm-latentwire evaluate`: every row of the table for a trained compressor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+from tyro.conf import Positional
+
+from llgbm.deltas.errors import require_at_least, require_seed
+from llgbm.latentwire.collapse import CollapseDetector
+from llgbm.latentwire.compressor import Compressor
+from llgbm.latentwire.evaluation.basis import fit_basis
+from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.evaluation.results import Evaluation
+from llgbm.latentwire.evaluation.rows.base import RowConfig, Scheme
+from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
+from llgbm.latentwire.evaluation.table import table
+from llgbm.latentwire.reader import Reader
+from llgbm.latentwire.training.files import RunFiles, load_compressor, read_settings
+from llgbm.latentwire.wire.format import pack, unpack
+from llgbm.latentwire.wire.identity import compressor_fingerprint
+
+ROW_NAMES = (
+    "text",
+    "no_context",
+    "budget_head",
+    "budget_tail",
+    "budget_question_kept",
+    "pruned",
+    "replay_raw",
+    "pca",
+    "random",
+    "mean",
+    "shuffled",
+    "latent",
+)
+SCHEMES = ("fp16", "int8", "int6", "int4")
+EVALUATION = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a trained compressor beside every baseline.
+
+    Args:
+        run: folder of the run.
+        questions: at most so many.
+        split: `validation` while anything is still chosen, `test` at the very end.
+        rows: of the table; all that need no choice where empty.
+        schemes: also measured after packing and unpacking.
+        out: results; RUN/evaluation.json where not given. Answers go beside it as .jsonl.
+        batch_size: questions at once.
+        seed: of random and shuffled latents and of intervals.
+    """
+
+    run: Positional[Path]
+    questions: int = 64
+    split: str = "validation"
+    rows: tuple[str, ...] = ()
+    schemes: tuple[str, ...] = ("int8", "int4")
+    out: Path | None = None
+    batch_size: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, questions=self.questions, batch_size=self.batch_size)
+        require_seed(self.seed)
+
+
+def evaluate_run(config: EvaluateConfig) -> Evaluation:
+    """Evaluate a run's best compressor, print the table, write results and answers.
+
+    Raises:
+        RunError: no trained run there.
+        ConfigError: an unknown row, scheme or split.
+    """
+    settings = read_settings(RunFiles(config.run))
+    compressor, reader = load_compressor(config.run)
+    source = settings.stages[-1].data.open(settings.seed)
+    examples = source.questions(config.split)[: config.questions]
+    rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)
+    schemes = wire_schemes(compressor, reader, config.schemes)
+    rows += [UnpackedRowConfig(scheme) for scheme in schemes]
+    names = {row.name for row in rows}
+    texts = source.texts()
+    evaluation = evaluate(
+        reader,
+        compressor,
+        examples,
+        rows,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        training=texts,
+        # As many numbers a token as the latents have a token's share of: the same budget.
+        basis=fit_basis(reader, texts, components(compressor, reader)) if "pca" in names else None,
+        schemes=schemes,
+        scale=f"{settings.reader}, {len(examples)} {config.split} questions, "
+        f"{slots_in_words(compressor)}",
+    )
+    print(table(evaluation))
+    said = [answer.answer for answer in evaluation.answers if answer.row == "latent"]
+    detector = CollapseDetector()
+    if len(said) >= detector.config.least_answers:
+        for reason in detector.examine(said, [example.answer for example in examples]).reasons:
+            print(f"collapse: {reason}")
+    evaluation.write(config.out or config.run / EVALUATION)
+    return evaluation
+
+
+def wire_schemes(
+    compressor: Compressor, reader: Reader, names: tuple[str, ...]
+) -> dict[str, Scheme]:
+    """Each scheme as a function: latents [m, z] of one text to what a file gives back."""
+    prints = {"reader": reader.fingerprint, "compressor": compressor_fingerprint(compressor)}
+    discrete = compressor.bottleneck if hasattr(compressor.bottleneck, "codes") else None
+
+    def scheme(name: str) -> Scheme:
+        def there_and_back(row: Tensor) -> Tensor:
+            data = pack(row, name, bottleneck=discrete, **prints)  # type: ignore[arg-type]
+            return unpack(data, **prints).row(discrete)  # type: ignore[arg-type]
+
+        return there_and_back
+
+    return {name: scheme(name) for name in names}
+
+
+def components(compressor: Compressor, reader: Reader) -> int:
+    """Principal components a token that take as many numbers as the latents do."""
+    slots = compressor.config.slots
+    ratio = slots.ratio if not slots.fixed else 8.0
+    return max(1, min(reader.width, round(compressor.width / ratio)))
+
+
+def slots_in_words(compressor: Compressor) -> str:
+    """How many slots a context gets, and their width."""
+    slots = compressor.config.slots
+    many = f"{slots.fixed} slots" if slots.fixed else f"{slots.ratio:g} tokens a slot"
+    return f"{many}, width {compressor.width}"

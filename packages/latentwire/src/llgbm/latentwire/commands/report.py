@@ -1,0 +1,49 @@
+"""`llgbm-latentwire report`: a run, or an ablation, as one HTML page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from llgbm.deltas.atomic import write_text
+from llgbm.deltas.errors import RunError
+from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation
+from llgbm.latentwire.report.data import gather
+from llgbm.latentwire.report.html import render
+from llgbm.latentwire.training.files import RunFiles
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Write one self-contained page of a run, or of the folder of an ablation.
+
+    Args:
+        run: folder that `train` or `ablate` filled.
+        out: file; RUN/report.html where not given.
+    """
+
+    run: Positional[Path]
+    out: Path | None = None
+
+
+def report(config: ReportConfig) -> Path:
+    """Write the page and return its path.
+
+    Raises:
+        RunError: neither a run nor an ablation is there, or a file of it is malformed.
+        ConfigError: settings that this version does not know.
+    """
+    summary, settings = config.run / ABLATION, RunFiles(config.run).settings
+    if not summary.exists() and not settings.exists():
+        raise RunError(
+            f"{config.run}: expected {settings.name} of a run or {ABLATION} of an ablation, "
+            "got neither: run `llgbm-latentwire train` first"
+        )
+    ablation = Ablation.read(summary) if summary.exists() else None
+    run = gather(config.run) if settings.exists() else None
+    out = config.out or config.run / "report.html"
+    write_text(out, render(run, ablation, config.run.resolve().name))
+    print(f"report: {out}")
+    return out

@@ -1,0 +1,1 @@
+"""Texts and questions: SQuAD by article, passages for pretraining, key-value retrieval."""

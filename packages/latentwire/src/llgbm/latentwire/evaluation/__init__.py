@@ -1,0 +1,1 @@
+"""Evaluation: rows held against text and token budgets, oracles, results."""

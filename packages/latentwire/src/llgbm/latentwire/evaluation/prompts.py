@@ -1,0 +1,90 @@
+"""What a reader is given for a batch: it writes after it, and scores given answers after it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from llgbm.latentwire.generation import DecodingConfig, Written, write
+from llgbm.latentwire.prefix import Prefix
+from llgbm.latentwire.reader import Reader
+from llgbm.latentwire.scoring import Scored, score
+
+
+class Prompts(ABC):
+    """Prompts of b texts.
+
+    Args:
+        reader: that reads them.
+        slots: what stands for each context, in tokens or vectors.
+        lengths: all that the reader reads before it answers, in tokens and vectors.
+        encode_seconds: what it took to make them.
+        quantise_seconds: of packing and unpacking, apart from that.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        slots: Sequence[int],
+        lengths: Sequence[int],
+        encode_seconds: float = 0.0,
+        quantise_seconds: float = 0.0,
+    ) -> None:
+        self.reader = reader
+        self.slots = list(slots)
+        self.lengths = list(lengths)
+        self.encode_seconds = encode_seconds
+        self.quantise_seconds = quantise_seconds
+
+    @abstractmethod
+    def write(self, decoding: DecodingConfig) -> Written:
+        """Answers that the reader writes."""
+
+    @abstractmethod
+    def score(self, answers: Sequence[Sequence[int]]) -> Scored:
+        """The reader's predictions of given answers, b lists of token ids, none empty."""
+
+
+class PrefixPrompts(Prompts):
+    """Vectors or keys and values, then an ending as text.
+
+    Args:
+        reader: that reads them.
+        prefix: b prefixes.
+        endings: b lists of token ids.
+        attached: makes the block within which the reader is as the way in needs it.
+        encode_seconds: see `Prompts`.
+        quantise_seconds: see `Prompts`.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        prefix: Prefix,
+        endings: Sequence[Sequence[int]],
+        attached: Callable[[], AbstractContextManager[None]] = nullcontext,
+        encode_seconds: float = 0.0,
+        quantise_seconds: float = 0.0,
+    ) -> None:
+        masks = [mask for mask in (prefix.mask, prefix.cache_mask) if mask is not None]
+        slots = torch.cat(masks, dim=1).sum(1).tolist()
+        opening = len(reader.opening)
+        lengths = [opening + m + len(e) for m, e in zip(slots, endings, strict=True)]
+        super().__init__(reader, slots, lengths, encode_seconds, quantise_seconds)
+        self.prefix = prefix
+        self.endings = endings
+        self._attached = attached
+
+    def write(self, decoding: DecodingConfig) -> Written:
+        """See `Prompts.write`."""
+        with self._attached():
+            return write(self.reader, self.prefix, self.endings, decoding)
+
+    @torch.no_grad()
+    def score(self, answers: Sequence[Sequence[int]]) -> Scored:
+        """See `Prompts.score`."""
+        with self._attached():
+            return score(self.reader, self.prefix, self.endings, answers)

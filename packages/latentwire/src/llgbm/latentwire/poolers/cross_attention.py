@@ -1,0 +1,65 @@
+"""Multi-head attention from one set of vectors to another, and where positions are told to it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from llgbm.latentwire.errors import ConfigError
+
+
+class CrossAttention(nn.Module):
+    """Vectors that look at other vectors and take from them.
+
+    Args:
+        width: d of both.
+        heads: attention heads.
+
+    Raises:
+        ConfigError: heads that do not divide the width.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise ConfigError(f"pooler.heads: expected a divisor of {width}, got {heads}")
+        self.heads = heads
+        self.query, self.key, self.value, self.merge = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """What every query takes.
+
+        Args:
+            queries: [b, m, d] float32.
+            keys: [b, t, d] float32, by which positions are found.
+            values: [b, t, d] float32, what is taken from them.
+            mask: [b, m, t] or [b, 1, t] bool, True where a query may look; somewhere for each.
+
+        Returns:
+            [b, m, d] float32.
+        """
+        taken = scaled_dot_product_attention(
+            self._heads(self.query(queries)),
+            self._heads(self.key(keys)),
+            self._heads(self.value(values)),
+            attn_mask=mask[:, None],
+        )
+        return self.merge(taken.transpose(1, 2).flatten(2))
+
+    def _heads(self, values: Tensor) -> Tensor:
+        """[b, m, d] as [b, heads, m, d / heads]."""
+        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def positions(length: int, width: int, device: torch.device) -> Tensor:
+    """Sines and cosines [length, width] of positions 0, 1, ... at wavelengths from 2 pi to 10,000.
+
+    Source: Vaswani et al. 2017, section 3.5.
+    """
+    half = (width + 1) // 2
+    rates = 10_000.0 ** (-torch.arange(half, device=device) / half)
+    angles = torch.arange(length, device=device)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]

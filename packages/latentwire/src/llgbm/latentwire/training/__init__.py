@@ -1,0 +1,1 @@
+"""Trainings: a reader on full text, once; a compressor in stages."""

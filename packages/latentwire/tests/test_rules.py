@@ -1,0 +1,361 @@
+"""The 22 rules of a correct prompt compressor, a test each, named after the rule."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from llgbm.deltas.errors import RunError
+from llgbm.latentwire.collapse import CollapseDetector, CollapseError
+from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.compressor import Compressor, CompressorConfig
+from llgbm.latentwire.config_tree import as_tree
+from llgbm.latentwire.data.squad import load_squad
+from llgbm.latentwire.encoders.pretrained import PretrainedEncoderConfig
+from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.evaluation.rows import ROWS
+from llgbm.latentwire.generation import DecodingConfig, write
+from llgbm.latentwire.losses.objective import Objective
+from llgbm.latentwire.losses.step import Step
+from llgbm.latentwire.metrics import exact_match, f1_score
+from llgbm.latentwire.prefix import Prefix, empty_prefix, from_keys_values, replayed
+from llgbm.latentwire.reader import load_reader
+from llgbm.latentwire.rows import IGNORED, build_rows
+from llgbm.latentwire.scoring import decode, score
+from llgbm.latentwire.slots import SlotsConfig
+from llgbm.latentwire.training.config import StageConfig
+from llgbm.latentwire.training.files import RunFiles, load_compressor
+from llgbm.latentwire.training.loop import CompressorTraining
+from llgbm.latentwire.ways.lora import LoRAWayConfig
+
+SMOKE = ("compressor.encoder.name=embeddings", "compressor.slots.largest=32")
+
+
+def parts(reader, examples):
+    return (
+        replayed(reader, [reader.tokens(example.context) for example in examples]),
+        [reader.tokens(example.ending) for example in examples],
+        [reader.answer_tokens(example.answer) for example in examples],
+    )
+
+
+@pytest.fixture
+def compressor(tiny_reader) -> Compressor:
+    return Compressor(CompressorConfig(SlotsConfig(ratio=2)), tiny_reader)
+
+
+def test_rule_01_labels_of_padding_are_ignored_and_its_attention_is_0(
+    tiny_reader, examples
+) -> None:
+    rows = build_rows(tiny_reader, *parts(tiny_reader, examples))
+    assert not rows.mask.all()
+    assert (rows.labels[~rows.mask] == IGNORED).all()
+    changed = torch.where(rows.mask[..., None], rows.embeds, torch.tensor(9.0))
+    states = [
+        decode(tiny_reader, each, rows.mask).last_hidden_state for each in (rows.embeds, changed)
+    ]
+    torch.testing.assert_close(states[0][rows.mask], states[1][rows.mask])
+
+
+def test_rule_02_the_end_token_is_learned_even_where_it_also_pads(tiny_reader, examples) -> None:
+    assert tiny_reader.pad == tiny_reader.end
+    rows = build_rows(tiny_reader, *parts(tiny_reader, examples))
+    for row in range(len(examples)):
+        wanted = rows.labels[row][rows.labels[row] != IGNORED]
+        assert wanted[-1] == tiny_reader.end
+        assert len(wanted) == len(tiny_reader.answer_tokens(examples[row].answer))
+
+
+def test_rule_03_embeddings_always_come_with_a_mask(tiny_reader, examples, monkeypatch) -> None:
+    body, seen = tiny_reader.model.get_decoder(), []
+    forward = body.forward
+
+    def watched(**arguments):
+        seen.append(arguments)
+        return forward(**arguments)
+
+    monkeypatch.setattr(body, "forward", watched)
+    prefix, endings, answers = parts(tiny_reader, examples)
+    score(tiny_reader, prefix, endings, answers)
+    write(tiny_reader, prefix, endings, DecodingConfig(max_new_tokens=3))
+    assert len(seen) >= 3
+    assert all(call["attention_mask"] is not None for call in seen)
+
+
+def test_rule_04_writing_returns_new_tokens_only(tiny_reader, examples) -> None:
+    prefix, endings, _ = parts(tiny_reader, examples)
+    ids = torch.tensor([tiny_reader.tokens(examples[0].context) + endings[0]])
+    expected = tiny_reader.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False,
+        pad_token_id=tiny_reader.pad,
+    )[0, ids.shape[1] :].tolist()  # fmt: skip
+    written = write(tiny_reader, prefix, endings, DecodingConfig(max_new_tokens=5)).tokens[0]
+    assert written == expected[: len(written)]
+    assert 1 <= len(written) <= 5
+
+
+def test_rule_05_training_and_evaluation_lay_a_prompt_out_alike(tiny_reader, examples) -> None:
+    prefix, endings, answers = parts(tiny_reader, examples)
+    trained = build_rows(tiny_reader, prefix, endings, answers)
+    asked = build_rows(tiny_reader, prefix, endings, padding_side="left")
+    for row in range(len(examples)):
+        whole = trained.embeds[row][trained.mask[row]]
+        prompt = asked.embeds[row][asked.mask[row]]
+        torch.testing.assert_close(whole[: len(prompt)], prompt, atol=0, rtol=0)
+        assert len(whole) == len(prompt) + len(answers[row])
+    # What a tokenizer puts before a text stands once, at the very start.
+    assert list(tiny_reader.opening) == tiny_reader.tokenizer("")["input_ids"]
+    assert (
+        tiny_reader.tokens("a") == tiny_reader.tokenizer("a", add_special_tokens=False)["input_ids"]
+    )
+
+
+def test_rule_06_the_encoder_sees_the_context_alone(compressor, tiny_reader, examples) -> None:
+    read = []
+    compressor.encoder.register_forward_pre_hook(lambda _, given: read.extend(given[0]))
+    stage = StageConfig()
+    compressor.encode([example.context for example in examples])
+    assert read == [example.context for example in examples]
+    assert not any(example.ending in text for example, text in zip(examples, read, strict=True))
+    assert stage.data.name == "squad"
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
+def test_rule_07_the_first_gold_token_aligns_at_the_first_step(name) -> None:
+    from llgbm.deltas.errors import MissingPackageError
+
+    try:
+        reader = load_reader(name, dtype=torch.float32, device="cpu")
+    except MissingPackageError:
+        pytest.skip(f"{name} is not installed")
+    for question in load_squad("test"):
+        ending = reader.tokens(question.ending)
+        answer = reader.answer_tokens(question.answers[0], end=False)
+        joint = reader.tokens(f"{question.ending} {question.answers[0].strip()}")
+        assert joint[: len(ending)] == ending
+        assert joint[len(ending)] == answer[0]
+
+
+def test_rule_08_the_teacher_is_the_bare_reader(tiny_reader, examples) -> None:
+    config = CompressorConfig(SlotsConfig(ratio=2), way=LoRAWayConfig())
+    compressor = Compressor(config, tiny_reader)
+    with torch.no_grad():
+        for name, each in compressor.named_parameters():
+            if "lora_B" in name:
+                each.normal_()
+    latents = compressor.encode([example.context for example in examples])
+    step = Step(compressor, tiny_reader, examples, latents, 0, 1)
+    step.scored  # noqa: B018 - the adapter is on and off again
+    with torch.no_grad():
+        bare = score(tiny_reader, *parts(tiny_reader, examples))
+    torch.testing.assert_close(step.taught.logits, bare.logits, atol=0, rtol=0)
+    assert not torch.allclose(step.scored.logits, bare.logits)
+
+
+def test_rule_09_rows_of_the_bare_reader_run_before_an_adapter_attaches(
+    tiny_reader, examples, monkeypatch
+) -> None:
+    config = CompressorConfig(SlotsConfig(ratio=2), way=LoRAWayConfig())
+    compressor, order = Compressor(config, tiny_reader), []
+    for name in ("latent", "no_context", "budget_question_kept"):
+        build = ROWS[name].build
+
+        def noted(self, setting, name=name, build=build):
+            order.append(name)
+            return build(self, setting)
+
+        monkeypatch.setattr(ROWS[name], "build", noted)
+    evaluate(
+        tiny_reader,
+        compressor,
+        examples,
+        rows_by_name(["latent", "no_context", "budget_question_kept"]),
+        DecodingConfig(max_new_tokens=2),
+    )
+    assert order[-1] == "latent"
+
+
+def test_rule_10_a_checkpoint_is_whole_and_its_counts_are_checked(tiny_reader, tmp_path) -> None:
+    config = read_config("smoke", (*SMOKE, "compressor.way.name=lora"))
+    trained = CompressorTraining(config, tiny_reader, tmp_path).fit()
+    found, _ = load_compressor(tmp_path, tiny_reader)
+    assert any("lora_B" in name for name in found.trained())
+    for name, each in trained.state_dict().items():
+        assert torch.equal(each, found.state_dict()[name])
+    file = RunFiles(tmp_path).compressor / "config.json"
+    content = json.loads(file.read_text())
+    content["metadata"]["trained"] -= 1
+    file.write_text(json.dumps(content))
+    with pytest.raises(RunError, match="trained tensors"):
+        load_compressor(tmp_path, tiny_reader)
+
+
+def test_rule_11_one_prefix_mechanism_at_a_time(tiny_reader) -> None:
+    shape = (1, tiny_reader.kv_heads, 2, tiny_reader.head_dim)
+    pairs = tuple((torch.zeros(shape), torch.zeros(shape)) for _ in range(tiny_reader.layers))
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    with pytest.raises(ValueError, match="got both"):
+        Prefix(torch.zeros(1, 2, tiny_reader.width), mask, pairs, mask)
+    tree = as_tree(read_config("smoke", SMOKE))
+    assert isinstance(tree["compressor"]["way"], dict)
+    with pytest.raises(ConfigError, match=r"way: expected a part's name or table"):
+        read_config("smoke", ("compressor.way=['deep_prefix', 'embeddings']",))
+
+
+def test_rule_12_is_tested_for_every_part_and_a_part_that_no_loss_reads_stops_a_run(
+    tiny_reader, tmp_path
+) -> None:
+    config = read_config("smoke", (*SMOKE, "stages.0.steps=30", "diagnose_every=0"))
+    stage = replace(config.stages[0], steps=30)
+    training = CompressorTraining(replace(config, stages=(stage,)), tiny_reader, tmp_path)
+    training.compressor.register_parameter("unread", torch.nn.Parameter(torch.ones(3)))
+    with pytest.raises(RunError, match="no loss moves unread"):
+        training.fit()
+
+
+def test_rule_13_keys_and_values_fit_the_reader_and_labels_skip_the_prefix(
+    tiny_reader, examples
+) -> None:
+    mask = torch.ones(4, 2, dtype=torch.bool)
+    shape = (4, tiny_reader.kv_heads, 2, tiny_reader.head_dim)
+    pairs = tuple((torch.randn(shape), torch.randn(shape)) for _ in range(tiny_reader.layers))
+    prefix = from_keys_values(tiny_reader, pairs, mask)
+    _, endings, answers = parts(tiny_reader, examples)
+    found = score(tiny_reader, prefix, endings, answers)
+    assert found.targets.tolist() == [token for answer in answers for token in answer]
+    wrong = tuple((torch.randn(4, 3, 2, 16), torch.randn(4, 3, 2, 16)) for _ in pairs)
+    with pytest.raises(ValueError, match="layer 0: expected"):
+        from_keys_values(tiny_reader, wrong, mask)
+    with pytest.raises(ValueError, match="expected 3 layers, got 2"):
+        from_keys_values(tiny_reader, pairs[:2], mask)
+
+
+def test_rule_14_the_best_step_is_chosen_by_a_smoothed_metric(
+    tiny_reader, tmp_path, monkeypatch
+) -> None:
+    config = read_config("smoke", (*SMOKE, "stages.0.steps=8", "smoothing=0.5", "save_every=100"))
+    CompressorTraining(config, tiny_reader, tmp_path).fit()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    seen = [line for line in lines if line["split"] == "validation"]
+    smooth = seen[0]["nll"]
+    for line in seen:
+        smooth = 0.5 * smooth + 0.5 * line["nll"]
+        assert line["smoothed"] == pytest.approx(smooth)
+    best = min(seen[1:], key=lambda line: line["smoothed"])
+    content = json.loads((RunFiles(tmp_path).compressor / "config.json").read_text())
+    if best["smoothed"] < seen[0]["smoothed"]:
+        assert content["metadata"]["step"] == best["step"]
+    else:
+        assert content["metadata"]["step"] == 0
+
+
+def test_rule_15_training_also_sees_latents_of_which_nothing_was_dropped(
+    tiny_reader, tmp_path
+) -> None:
+    config = read_config("smoke", (*SMOKE, "stages.0.steps=6", "stages.0.keep=0.3"))
+    CompressorTraining(config, tiny_reader, tmp_path).fit()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    kept = [line["keep"] for line in lines if line["split"] == "train"]
+    assert kept[::2] == [1.0, 1.0, 1.0]
+    assert all(0.3 <= each < 1.0 for each in kept[1::2])
+
+
+def test_rule_16_auxiliary_terms_anneal_and_what_they_add_is_logged(
+    compressor, tiny_reader, examples
+) -> None:
+    config = read_config(
+        "smoke",
+        (
+            "stages.0.losses=[{name='answer'}, {name='reconstruction', weight=2.0, "
+            "schedule={shape='linear', start_value=1.0, end_value=0.0}}]",
+        ),
+    )
+    objective = Objective(config.stages[0].losses, compressor, tiny_reader)
+    latents = compressor.encode([example.context for example in examples])
+    for number, factor in ((0, 2.0), (5, 1.0), (9, 0.2)):
+        step = Step(compressor, tiny_reader, examples, latents, number, 10)
+        loss, log = objective(step)
+        term = log["loss/reconstruction"]
+        assert log["weighted/reconstruction"] == pytest.approx(factor * term, rel=1e-5)
+        total = log["weighted/answer"] + log["weighted/reconstruction"]
+        assert float(loss) == pytest.approx(total, rel=1e-5)
+
+
+def test_rule_17_latents_start_at_the_size_of_embeddings_in_float32(tiny_reader) -> None:
+    reader = replace(tiny_reader, model=tiny_reader.model, name="copy")
+    texts = [question.context for question in load_squad("validation")[:2]]
+    for encoder in (PretrainedEncoderConfig(), "byte", "embeddings"):
+        if isinstance(encoder, str):
+            config = read_config("smoke", (f"compressor.encoder.name={encoder}",)).compressor
+        else:
+            config = CompressorConfig(encoder=encoder)
+        compressor = Compressor(replace(config, slots=SlotsConfig(ratio=1)), reader)
+        with torch.no_grad():
+            latents = compressor.encode([text[:200] for text in texts])
+            embeds = compressor.port.embeds(latents)
+        assert latents.values.dtype == torch.float32
+        rms = float(embeds[latents.mask].square().mean().sqrt())
+        assert rms == pytest.approx(reader.embedding_rms, rel=0.25), config.encoder.name
+
+
+def test_rule_18_pca_is_fitted_on_the_whole_training_split(tiny_reader, tmp_path) -> None:
+    config = read_config("smoke/pooler_pca", ("compressor.encoder.name=embeddings",))
+    training = CompressorTraining(config, tiny_reader, tmp_path)
+    source = config.stages[0].data.open(config.seed)
+    training.fit()
+    texts = source.texts()
+    counted = sum(len(tiny_reader.tokens(text)) for text in texts)
+    assert len(texts) > config.stages[0].batch_size
+    assert int(training.compressor.pooler.positions) == counted
+
+
+def test_rule_19_f1_and_em_are_squads() -> None:
+    assert exact_match("The  Eiffel-Tower!", ["eiffeltower"]) == 1.0
+    assert f1_score("a red house", ["the house", "red house by the sea"]) == pytest.approx(2 / 3)
+    assert f1_score("", ["house"]) == 0.0
+    assert f1_score("red", ["blue", "red"]) == 1.0
+
+
+def test_rule_20_the_token_budget_and_embedding_replay_are_in_the_table() -> None:
+    from llgbm.latentwire.commands.evaluate import ROW_NAMES
+
+    assert {"text", "no_context", "budget_question_kept", "replay_raw", "shuffled"} <= set(
+        ROW_NAMES
+    )
+
+
+def test_rule_21_a_file_of_a_run_is_its_own_and_claimed_only_if_it_exists(
+    tiny_reader, tmp_path
+) -> None:
+    config = read_config("smoke", (*SMOKE, "diagnose_every=1"))
+    for run in ("one", "two"):
+        CompressorTraining(config, tiny_reader, tmp_path / run).fit()
+    looks = [(tmp_path / run / "diagnostics.jsonl").read_text() for run in ("one", "two")]
+    assert looks[0] == looks[1]
+    assert len(looks[0].splitlines()) == config.stages[0].steps
+
+
+def test_rule_22_collapsed_answers_are_detected_and_can_stop_a_run() -> None:
+    golds = [f"answer {number}" for number in range(10)]
+    CollapseDetector().require_health(golds, golds)
+    with pytest.raises(CollapseError, match="commonest answer"):
+        CollapseDetector().require_health(["2019) 1. The answer is"] * 10, golds)
+    with pytest.raises(CollapseError, match="empty"):
+        CollapseDetector().require_health([""] * 10, golds)
+
+
+def test_text_nll_is_below_a_uniform_guess_of_a_real_reader_and_context_helps() -> None:
+    import math
+
+    reader = load_reader(dtype=torch.float32, device="cpu")
+    questions = sorted(load_squad("test"), key=lambda each: len(each.context))[:3]
+    asked = [question.example for question in questions]
+    prefix, endings, answers = parts(reader, asked)
+    with torch.no_grad():
+        text = score(reader, prefix, endings, answers).nll.mean()
+        bare = score(reader, empty_prefix(reader, 3), endings, answers)
+    assert text < bare.nll.mean() < math.log(reader.vocabulary)
+    assert float(cross_entropy(bare.logits, bare.targets)) == pytest.approx(float(bare.nll.mean()))

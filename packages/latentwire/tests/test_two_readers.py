@@ -1,0 +1,559 @@
+"""One latent, two readers: what each sees, what a swap changes, and that runs resume."""
+
+import json
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from llgbm.deltas.errors import MissingPackageError, RunError
+from llgbm.latentwire.commands import two_readers as command_module
+from llgbm.latentwire.commands.train import read_config as read_single_config
+from llgbm.latentwire.commands.two_readers import (
+    TwoReadersCommandConfig,
+    read_config,
+    two_readers,
+)
+from llgbm.latentwire.config_tree import as_tree, structure
+from llgbm.latentwire.data.key_value import character_tokenizer
+from llgbm.latentwire.data.pretraining import PretrainingConfig, pretraining_batch
+from llgbm.latentwire.data.squad import SPLITS, load_squad
+from llgbm.latentwire.encoders.embeddings import EmbeddingsEncoderConfig
+from llgbm.latentwire.errors import ConfigError, PromptError
+from llgbm.latentwire.evaluation.pairing import row_difference
+from llgbm.latentwire.evaluation.rows.base import Setting
+from llgbm.latentwire.examples import Example
+from llgbm.latentwire.generation import DecodingConfig
+from llgbm.latentwire.latents import Latents, slot_mask
+from llgbm.latentwire.losses.step import Step
+from llgbm.latentwire.poolers.mean import MeanPoolerConfig
+from llgbm.latentwire.prefix import empty_prefix, replayed
+from llgbm.latentwire.reader import Reader
+from llgbm.latentwire.rows import IGNORED, build_rows
+from llgbm.latentwire.scoring import score
+from llgbm.latentwire.slots import SlotsConfig
+from llgbm.latentwire.training.files import RunFiles
+from llgbm.latentwire.training.loop import CompressorTraining
+from llgbm.latentwire.two_readers import (
+    READERS,
+    SharedCompressor,
+    SharedCompressorConfig,
+    SlotLayout,
+    View,
+)
+from llgbm.latentwire.two_readers.alignment import check_alignment
+from llgbm.latentwire.two_readers.bridge import common_tokens, fit_bridge
+from llgbm.latentwire.two_readers.compressor import SecondPortConfig
+from llgbm.latentwire.two_readers.config import TwoReadersConfig
+from llgbm.latentwire.two_readers.evaluation import evaluate_readers
+from llgbm.latentwire.two_readers.files import load_shared, read_settings
+from llgbm.latentwire.two_readers.objective import SharedObjective
+from llgbm.latentwire.two_readers.results import TwoReadersEvaluation, evaluation_file
+from llgbm.latentwire.two_readers.rows import SentBudgetRowConfig, SwappedRowConfig
+from llgbm.latentwire.two_readers.training import SharedTraining
+from llgbm.latentwire.ways.deep_prefix import DeepPrefixWayConfig
+
+SHORT = DecodingConfig(max_new_tokens=3)
+CONFIG = SharedCompressorConfig(slots=SlotsConfig(ratio=2), layout=SlotLayout(0.5))
+WORDS = (
+    "second=other",
+    "compressor.encoder.name=embeddings",
+    "compressor.slots.ratio=2",
+    "compressor.layout.private=0.5",
+    "stages=[{name='questions', steps=5, batch_size=2, keep=0.5, "
+    "data={name='squad', limit=16, longest=60}, text_steps={warm_up=0.4, tail=0.2}, "
+    "losses=[{name='answer'}, {name='reconstruction', weight=0.1}]}]",
+    "validate_every=2",
+    "validation_examples=4",
+    "diagnose_every=2",
+    "save_every=2",
+)
+
+
+@pytest.fixture(scope="session")
+def other_reader() -> Reader:
+    """A random reader of another tokenizer and width than `tiny_reader`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = character_tokenizer()
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=True, initializer_range=0.1,
+    )  # fmt: skip
+    return Reader(LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer, "other")
+
+
+@pytest.fixture
+def shared(tiny_reader, other_reader) -> SharedCompressor:
+    return SharedCompressor(CONFIG, tiny_reader, other_reader)
+
+
+@pytest.fixture
+def config() -> TwoReadersConfig:
+    return read_config("two_readers", WORDS)
+
+
+def texts_of(examples) -> list[str]:
+    return [example.context for example in examples]
+
+
+def numbered(counts) -> Latents:
+    """Latents whose values say where they stand: 100 * text + slot + 1."""
+    counts = torch.tensor(counts)
+    mask = slot_mask(counts)
+    values = torch.arange(mask.shape[1])[None, :] + 100 * torch.arange(len(counts))[:, None] + 1.0
+    return Latents((values * mask)[..., None], mask)
+
+
+def rows_of(latents) -> list[list[float]]:
+    return [latents.row(place)[:, 0].tolist() for place in range(len(latents.values))]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.3, 0.5, 0.99])
+def test_parts_add_up_and_something_is_always_shared(share) -> None:
+    counts = torch.arange(1, 200)
+    common, own = SlotLayout(share).parts(counts)
+    assert torch.equal(common + 2 * own, counts)
+    assert (common >= 1).all()
+    assert (own >= 0).all()
+    assert (own <= counts * share / 2 + 1e-6).all()
+    assert (own > counts * share / 2 - 1).all()
+    assert torch.equal(SlotLayout(share).seen(counts), common + own)
+
+
+def test_a_share_that_leaves_nothing_to_both_is_refused() -> None:
+    for share in (1.0, -0.1):
+        with pytest.raises(ConfigError, match="layout.private: expected from 0 to below 1"):
+            SlotLayout(share)
+
+
+def test_a_view_holds_the_shared_slots_and_the_readers_own() -> None:
+    latents = numbered([8, 3, 10])
+    layout = SlotLayout(0.5)
+    assert layout.parts(latents.counts)[1].tolist() == [2, 0, 2]
+    assert rows_of(layout.view(latents, "first")) == [
+        [1, 2, 3, 4, 5, 6],
+        [101, 102, 103],
+        [201, 202, 203, 204, 205, 206, 207, 208],
+    ]
+    assert rows_of(layout.view(latents, "second"))[0] == [1, 2, 3, 4, 7, 8]
+    assert rows_of(layout.view(latents, "second"))[2] == [201, 202, 203, 204, 205, 206, 209, 210]
+    assert rows_of(layout.shared(latents)) == [
+        [1, 2, 3, 4],
+        [101, 102, 103],
+        [201, 202, 203, 204, 205, 206],
+    ]
+
+
+def test_a_swap_changes_its_part_and_nothing_else() -> None:
+    latents, layout = numbered([8, 3]), SlotLayout(0.5)
+    other = latents.replaced(-latents.values)
+    common = layout.swapped(latents, other, "shared")
+    assert rows_of(common) == [[-1, -2, -3, -4, 5, 6, 7, 8], [-101, -102, -103]]
+    private = layout.swapped(latents, other, "private")
+    assert rows_of(private) == [[1, 2, 3, 4, -5, -6, -7, -8], [101, 102, 103]]
+    assert not private.values[~private.mask].any()
+    with pytest.raises(ConfigError, match="as many slots"):
+        layout.swapped(latents, numbered([8, 4]), "shared")
+
+
+def test_every_part_of_the_slots_is_made_of_the_whole_text(
+    tiny_reader, other_reader, examples
+) -> None:
+    config = replace(CONFIG, encoder=EmbeddingsEncoderConfig(), pooler=MeanPoolerConfig())
+    shared = SharedCompressor(replace(config, layout=SlotLayout(0.9)), tiny_reader, other_reader)
+    text = examples[0].context
+    latents = shared.encode([text])
+    common, own = shared.config.layout.parts(latents.counts)
+    assert (int(common), int(own)) == (1, 2)
+    states = shared.encoder([text])
+    whole = shared.pooler["shared"](states, torch.tensor([1])).values[0]
+    halves = shared.pooler["first"](states, torch.tensor([2])).values[0]
+    torch.testing.assert_close(latents.values[0, :1], whole)
+    torch.testing.assert_close(latents.values[0, 1:3], halves)
+
+
+def test_a_text_without_private_slots_is_the_same_beside_one_with_them(shared, examples) -> None:
+    short = Example("Snow.", " ?", "x").context
+    with torch.no_grad():
+        together = shared.encode([short, examples[0].context])
+        alone = shared.encode([short])
+    assert int(shared.config.layout.parts(alone.counts)[1]) == 0
+    torch.testing.assert_close(together.row(0), alone.row(0), atol=1e-5, rtol=1e-5)
+
+
+def test_rule_12_both_readers_losses_move_every_part(shared, examples) -> None:
+    objective = SharedObjective(read_config("two_readers", WORDS).stages[0].losses, shared)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in shared.trained().values():
+            if not parameter.any():
+                parameter.normal_(std=0.02)
+    latents = shared.encode(texts_of(examples))
+    steps = {
+        name: Step(
+            shared.view(name), shared.readers[name], examples, shared.view(name).seen(latents),
+            0, 1, 0, shared.config.layout.shared(latents),
+        )
+        for name in READERS
+    }  # fmt: skip
+    values, log = objective.contributions(steps)
+    parameters = {**shared.trained(), **dict(objective.named_parameters())}
+    moved = {}
+    for name in READERS:
+        part = torch.stack([each for key, each in values.items() if key.startswith(name)]).sum()
+        found = torch.autograd.grad(
+            part, list(parameters.values()), retain_graph=True, allow_unused=True
+        )
+        moved[name] = {
+            key
+            for key, each in zip(parameters, found, strict=True)
+            if each is not None and each.any()
+        }
+    silent = {key for key in parameters if ".marks." not in key} - moved["first"] - moved["second"]
+    assert not silent
+    for name, rival in (("first", "second"), ("second", "first")):
+        assert {key for key in moved[name] if key.split(".")[1] == rival} == set()
+        assert any(key.startswith(f"port.{name}.") for key in moved[name])
+        assert any(key.startswith(f"pooler.{name}.") for key in moved[name])
+    both = moved["first"] & moved["second"]
+    assert {key.split(".")[0] for key in both} == {"encoder", "pooler"}
+    total = sum(float(value.detach()) for value in values.values())
+    mean = sum(log[f"{name}/weighted/{term}"] for name in READERS for term in objective_terms(log))
+    assert total == pytest.approx(mean / 2, rel=1e-5)
+
+
+def objective_terms(log) -> list[str]:
+    return [key.split("/")[-1] for key in log if key.startswith("first/weighted/")]
+
+
+def test_without_private_slots_both_readers_see_the_same(
+    tiny_reader, other_reader, examples
+) -> None:
+    config = replace(CONFIG, layout=SlotLayout(0.0))
+    shared = SharedCompressor(config, tiny_reader, other_reader)
+    assert list(shared.pooler) == ["shared"]
+    with torch.no_grad():
+        views = [shared.view(name).encode(texts_of(examples)) for name in READERS]
+    assert torch.equal(views[0].values, views[1].values)
+    assert torch.equal(views[0].counts, shared.counts(texts_of(examples)))
+
+
+def test_steps_without_compression_have_a_shared_slot_a_token(shared, examples) -> None:
+    texts = texts_of(examples)
+    tokens = [len(shared.readers["first"].tokens(text)) for text in texts]
+    for name in READERS:
+        view = shared.view(name)
+        assert view.encode(texts, ratio=1.0).counts.tolist() == tokens
+        assert view.counts(texts, ratio=1.0).tolist() == tokens
+        assert view.counts(texts).tolist() == view.encode(texts).counts.tolist()
+
+
+def swapped_view(shared, name, examples, part, indices=(0, 1, 2, 3)) -> Latents:
+    view = shared.view(name)
+    setting = Setting(shared.readers[name], tuple(examples), view)
+    with torch.no_grad():
+        return SwappedRowConfig(part).build(setting).latents(list(indices))
+
+
+def test_swapped_rows_take_the_named_slots_from_another_document(shared, examples) -> None:
+    with torch.no_grad():
+        own = shared.encode(texts_of(examples))
+    common, private = shared.config.layout.parts(own.counts)
+    for name in READERS:
+        seen = shared.view(name).seen(own)
+        for part in ("shared", "private", "both"):
+            got = swapped_view(shared, name, examples, part)
+            assert torch.equal(got.mask, seen.mask)
+            for row in range(len(examples)):
+                cut = int(common[row])
+                changed = (got.row(row) != seen.row(row)).any(-1)
+                assert bool(changed[:cut].all()) == (part != "private")
+                assert bool(changed[:cut].any()) == (part != "private")
+                if int(private[row]):
+                    assert bool(changed[cut:].all()) == (part != "shared")
+                    assert bool(changed[cut:].any()) == (part != "shared")
+    alone = swapped_view(shared, "first", examples, "shared", (2,))
+    together = swapped_view(shared, "first", examples, "shared")
+    torch.testing.assert_close(alone.row(0), together.row(2), atol=1e-5, rtol=1e-5)
+
+
+def test_a_compressor_for_one_reader_has_no_swap(tiny_reader, shared, examples) -> None:
+    from llgbm.latentwire.compressor import Compressor, CompressorConfig
+
+    single = Compressor(CompressorConfig(), tiny_reader)
+    setting = Setting(tiny_reader, tuple(examples), single)
+    with pytest.raises(ConfigError, match="expected a compressor for two readers"):
+        SwappedRowConfig().build(setting)
+    with pytest.raises(ConfigError, match="expected a compressor, got none"):
+        SentBudgetRowConfig().build(Setting(tiny_reader, tuple(examples)))
+    with pytest.raises(ConfigError, match=r"swapped.part"):
+        SwappedRowConfig("own")  # type: ignore[arg-type]
+
+
+def test_the_token_budget_is_what_is_sent_in_tokens_of_the_reader(shared, examples) -> None:
+    view = shared.view("second")
+    reader = shared.readers["second"]
+    row = SentBudgetRowConfig().build(Setting(reader, tuple(examples), view))
+    sent = shared.counts(texts_of(examples)).tolist()
+    for index, example in enumerate(examples):
+        ids, kept = row.kept(index)
+        assert kept == min(sent[index], len(reader.tokens(example.context)))
+        assert ids[kept:] == reader.tokens(example.ending)
+    assert sent != view.counts(texts_of(examples)).tolist()
+
+
+def test_a_bridge_finds_the_map_between_two_tables(shared, tiny_reader, other_reader) -> None:
+    mine, theirs = common_tokens(tiny_reader, other_reader)
+    assert len(mine) > 150
+    for own, other in zip(mine.tolist(), theirs.tolist(), strict=True):
+        text = tiny_reader.tokenizer.decode([own])
+        assert other_reader.tokenizer.decode([other]) == text
+    second = Reader(deepcopy(other_reader.model), other_reader.tokenizer, "linear")
+    torch.manual_seed(0)
+    table = second.model.get_input_embeddings().weight
+    wanted = torch.randn(48, 64) / 8
+    with torch.no_grad():
+        table[theirs] = tiny_reader.embed(mine) @ wanted.T + 0.1
+    adapter = shared.port["second"].parts["adapter"]
+    random = adapter.linear.weight.clone()
+    assert fit_bridge(adapter, tiny_reader, second) == len(mine)
+    latents = Latents(tiny_reader.embed(mine)[None], torch.ones(1, len(mine), dtype=torch.bool))
+    found, target = adapter(latents)[0], second.embed(theirs)
+    error = (found - target).square().mean() / target.square().mean()
+    assert error < 0.01
+    sizes = [float(each.detach().square().mean()) for each in (found, target)]
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-4)
+    assert not torch.equal(adapter.linear.weight, random)
+
+
+def test_a_bridge_wants_a_linear_adapter_and_the_first_readers_width(
+    tiny_reader, other_reader
+) -> None:
+    config = replace(CONFIG, second=SecondPortConfig(way=DeepPrefixWayConfig()))
+    with pytest.raises(ConfigError, match=r"second.bridge: .* got none and 64"):
+        SharedCompressor(config, tiny_reader, other_reader)
+    off = replace(config, second=replace(config.second, bridge=False))
+    SharedCompressor(off, tiny_reader, other_reader)
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    config, tiny_reader, other_reader, tmp_path, monkeypatch
+) -> None:
+    whole = SharedTraining(config, tiny_reader, other_reader, tmp_path / "whole").fit()
+
+    class Stopped(Exception):
+        pass
+
+    step = SharedTraining._train_step
+    calls = []
+
+    def stopping(self, *arguments):
+        calls.append(1)
+        if len(calls) == 4:
+            raise Stopped
+        return step(self, *arguments)
+
+    monkeypatch.setattr(SharedTraining, "_train_step", stopping)
+    with pytest.raises(Stopped):
+        SharedTraining(config, tiny_reader, other_reader, tmp_path / "halves").fit()
+    monkeypatch.setattr(SharedTraining, "_train_step", step)
+    resumed = SharedTraining(config, tiny_reader, other_reader, tmp_path / "halves").fit()
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    for file in ("metrics.jsonl", "diagnostics.jsonl"):
+        lines = [(tmp_path / run / file).read_text(encoding="utf-8") for run in ("whole", "halves")]
+        assert lines[0] == lines[1]
+    records = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").open()]
+    for record in records:
+        if record["split"] == "train":
+            parts = sum(value for key, value in record.items() if "/weighted/" in key)
+            assert record["loss"] == pytest.approx(parts / 2, rel=1e-5)
+        else:
+            each = [record[f"{name}/nll"] for name in READERS]
+            assert record["nll"] == pytest.approx(sum(each) / 2)
+    looks = [json.loads(line) for line in (tmp_path / "whole/diagnostics.jsonl").open()]
+    assert [look["reader"] for look in looks] == list(READERS) * 3
+    assert {"first", "second"} <= set(looks[0]["part_gradient_norms"])
+
+    loaded = load_shared(tmp_path / "whole", tiny_reader, other_reader)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    text = ["Anna lives in a house by the sea."]
+    assert torch.equal(loaded.encode(text).values, whole.encode(text).values)
+    assert read_settings(RunFiles(tmp_path / "whole")) == config
+    for readers, wrong in (
+        ((other_reader, other_reader), "first reader's weights"),
+        ((tiny_reader, tiny_reader), "second reader's weights"),
+    ):
+        with pytest.raises(RunError, match=wrong):
+            load_shared(tmp_path / "whole", *readers)
+    with pytest.raises(RunError, match="seed: this run was begun with 0, got 1"):
+        SharedTraining(replace(config, seed=1), tiny_reader, other_reader, tmp_path / "whole")
+
+
+def test_a_single_readers_compressor_can_be_taken_over_but_no_other(
+    config, tiny_reader, other_reader, tmp_path
+) -> None:
+    words = (*WORDS[1:3], "validation_examples=2")
+    single = CompressorTraining(
+        read_single_config("smoke", words), tiny_reader, tmp_path / "single"
+    ).fit()
+    begun = replace(config, start_from=str(tmp_path / "single"))
+    shared = SharedTraining(begun, tiny_reader, other_reader, tmp_path / "two").compressor
+    for name, tensor in single.state_dict().items():
+        part, rest = name.split(".", 1)
+        places = {"pooler": [f"pooler.{each}" for each in shared.pooler], "port": ["port.first"]}
+        for place in places.get(part, [part]):
+            assert torch.equal(shared.state_dict()[f"{place}.{rest}"], tensor)
+    other = replace(
+        begun, compressor=replace(begun.compressor, slots=replace(begun.compressor.slots, ratio=4))
+    )
+    with pytest.raises(ConfigError, match="start_from: expected a compressor of the same parts"):
+        SharedTraining(other, tiny_reader, other_reader, tmp_path / "three")
+
+
+def test_a_config_survives_its_tree_and_names_what_is_wrong(config) -> None:
+    assert structure(TwoReadersConfig, as_tree(config)) == config
+    assert read_config("two_readers").second == "gemma3-270m"
+    assert read_config("recipe").second == ""
+    with pytest.raises(ConfigError, match="did you mean 'private'"):
+        read_config("two_readers", ("compressor.layout.privat=0.1",))
+    with pytest.raises(ConfigError, match="layout"):
+        read_single_config("two_readers")
+
+
+def taught(reader: Reader, asked) -> Reader:
+    """A copy of a random reader that knows a little of these answers."""
+    pupil = Reader(deepcopy(reader.model), reader.tokenizer, reader.name)
+    pupil.model.requires_grad_(True)
+    optimiser = torch.optim.Adam(pupil.model.parameters(), lr=3e-3)
+    contexts = [reader.tokens(each.context) for each in asked]
+    endings = [reader.tokens(each.ending) for each in asked]
+    answers = [reader.answer_tokens(each.answer) for each in asked]
+    for _ in range(6):
+        optimiser.zero_grad()
+        score(pupil, replayed(pupil, contexts), endings, answers).nll.mean().backward()
+        optimiser.step()
+    pupil.model.requires_grad_(False)
+    return pupil
+
+
+def test_evaluation_has_both_tables_the_swaps_and_the_joint_row(
+    tiny_reader, other_reader, examples, tmp_path
+) -> None:
+    readers = [taught(reader, examples) for reader in (tiny_reader, other_reader)]
+    shared = SharedCompressor(CONFIG, *readers).train()
+    words = (*WORDS[1:3], "validation_examples=2")
+    CompressorTraining(read_single_config("smoke", words), readers[1], tmp_path / "single").fit()
+    found = evaluate_readers(
+        shared, examples, {"second": str(tmp_path / "single")}, SHORT, batch_size=2
+    )
+    assert shared.training
+    swaps = ["shared_swapped", "private_swapped", "both_swapped"]
+    assert list(found.readers["first"].rows) == ["text", "budget_question_kept", "latent", *swaps]
+    rows = ["text", "budget_question_kept", "single", "latent", *swaps]
+    second = found.readers["second"]
+    assert list(second.rows) == rows
+    assert set(second.differences) == {"text", "budget_question_kept", "latent"}
+    assert second.differences["latent"]["shared_swapped"] == row_difference(
+        [second.answers], "shared_swapped", "latent"
+    )
+    by_row = {
+        row: [answer.nll for answer in second.answers if answer.row == row] for row in second.rows
+    }
+    for row in swaps:
+        assert all(a != b for a, b in zip(by_row[row][:2], by_row["latent"][:2], strict=True))
+    own = {
+        name: [a.answer for a in each.answers if a.row == "latent"]
+        for name, each in found.readers.items()
+    }
+    for said, *proposed in zip(found.joint.answers, *own.values(), strict=True):
+        assert said in proposed
+    found.write(tmp_path)
+    again = TwoReadersEvaluation.read(tmp_path)
+    assert again.joint == found.joint
+    assert again.readers["second"].differences == second.differences
+    assert "both readers together: EM" in found.table()
+    evaluation_file(tmp_path, "second").unlink()
+    with pytest.raises(RunError, match=r"evaluation_second.json"):
+        TwoReadersEvaluation.read(tmp_path)
+
+
+def test_the_command_trains_and_says_what_parts_there_are(
+    tiny_reader, other_reader, tmp_path, monkeypatch, capsys
+) -> None:
+    readers = {"smollm2-135m": tiny_reader, "other": other_reader}
+    monkeypatch.setattr(command_module, "load_reader", readers.__getitem__)
+    run = tmp_path / "run"
+    assert two_readers(TwoReadersCommandConfig(run, WORDS, dry_run=True)) is None
+    said = capsys.readouterr().out
+    assert not run.exists()
+    for part in ("pooler.shared", "pooler.first", "port.first", "port.second", '"private": 0.5'):
+        assert part in said
+    assert two_readers(TwoReadersCommandConfig(run, WORDS, evaluate=False)) is None
+    assert RunFiles(run).finished.exists()
+
+
+class Pairs:
+    """A tokenizer of pairs of characters: what a token is hangs on all that stands before."""
+
+    eos_token_id = 2
+
+    def __call__(self, text, add_special_tokens=True):
+        places = range(0, len(text), 2)
+        return {"input_ids": [int.from_bytes(text[i : i + 2].encode()) for i in places]}
+
+
+def test_rule_07_an_answer_that_a_tokenizer_joins_to_its_ending_is_refused(tiny_reader) -> None:
+    reader = Reader(tiny_reader.model, Pairs(), "pairs")
+    even, odd = (Example("a b c", ending, "white") for ending in ("Say: ", "Say:  "))
+    check_alignment(tiny_reader, [even, odd])
+    check_alignment(reader, [odd])
+    with pytest.raises(PromptError, match="pairs: example 2: expected the answer 'white' to begin"):
+        check_alignment(reader, [odd, even])
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
+def test_rule_07_every_answer_of_the_packaged_questions_aligns(name, tiny_reader) -> None:
+    reader = Reader(tiny_reader.model, tokenizer_named(name), name)
+    for split in SPLITS:
+        check_alignment(reader, [question.example for question in load_squad(split)])
+    passages = [question.context for question in load_squad("train")]
+    for step in range(8):
+        batch = pretraining_batch(passages, PretrainingConfig(), 4, step, 0)
+        check_alignment(reader, batch)
+    example = load_squad("test")[0].example
+    ending, gold = reader.tokens(example.ending), reader.answer_tokens(example.answer)
+    if max(ending + gold) < tiny_reader.vocabulary:
+        rows = build_rows(reader, empty_prefix(reader, 1), [ending], [gold])
+        place = int((rows.labels[0] != IGNORED).nonzero()[0])
+        assert place == len(reader.opening) + len(ending)
+        assert int(rows.labels[0, place]) == gold[0]
+
+
+def tokenizer_named(name):
+    """A packaged model's tokenizer, without its weights in memory."""
+    from llgbm.deltas.base_models import load_tokenizer
+    from llgbm.deltas.gemma3_chunks import gemma3_gguf
+    from llgbm.deltas.gguf_conversion import converted_gguf
+    from llgbm.deltas.packaged import smollm2_gguf
+
+    try:
+        file = {"smollm2-135m": smollm2_gguf, "gemma3-270m": gemma3_gguf}[name]()
+    except MissingPackageError:
+        pytest.skip(f"{name} is not installed")
+    return load_tokenizer(name, str(converted_gguf(file)))
+
+
+def test_a_view_shares_every_part(shared) -> None:
+    view = shared.view("second")
+    assert isinstance(view, View)
+    mine = {id(each) for each in shared.parameters()}
+    assert {id(each) for each in view.parameters()} == mine
+    view.eval()
+    assert not any(module.training for module in shared.modules())
