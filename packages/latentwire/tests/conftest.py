@@ -44,14 +44,14 @@ def examples() -> list[Example]:
 def teach():
     """What makes of a random reader a copy that knows a little of some answers."""
 
-    def taught(reader: Reader, examples) -> Reader:
+    def taught(reader: Reader, examples, steps: int = 6) -> Reader:
         pupil = Reader(deepcopy(reader.model), reader.tokenizer, "tiny")
         pupil.model.requires_grad_(True)
         optimiser = torch.optim.Adam(pupil.model.parameters(), lr=3e-3)
         contexts = [reader.tokens(each.context) for each in examples]
         endings = [reader.tokens(each.ending) for each in examples]
         answers = [reader.answer_tokens(each.answer) for each in examples]
-        for _ in range(6):
+        for _ in range(steps):
             optimiser.zero_grad()
             score(pupil, replayed(pupil, contexts), endings, answers).nll.mean().backward()
             optimiser.step()

@@ -36,4 +36,4 @@ def test_latents_beat_the_token_budget_and_shuffled_latents(reader, tmp_path) ->
     assert em["shuffled"] < 0.25
     assert em["latent"] > 0.6
     # Half as many vectors as tokens hold more pairs than half of the tokens do.
-    assert found.differences["budget_question_kept"]["latent"].mean > 0
+    assert found.differences["budget_question_kept"]["latent"].low > 0

@@ -174,10 +174,19 @@ def test_questions_are_taken_evenly_over_the_evaluation() -> None:
 def ablation(**changes) -> dict:
     numbers = {
         key: {"mean": 0.25, "low": 0.125, "high": 0.5, "n": 8}
-        for key in ("f1", "em", "nll", "text", "budget", "minus_budget", "minus_shuffled")
+        for key in (
+            "f1",
+            "em",
+            "nll",
+            "text",
+            "budget_question_kept",
+            "minus_budget_question_kept",
+            "minus_shuffled",
+        )
     }
     return {
-        "schema": 1, "kind": "latentwire ablation", "sweep": ["compressor.slots.ratio=4,8"],
+        "schema": 1, "kind": "latentwire ablation", "name": "ablate", "question": "?",
+        "sweep": ["compressor.slots.ratio=4,8"],
         "seeds": [0, 1], "scale": "tiny, 8 questions", "environment": {"commit": "abc"},
         "runs": {"ratio-4": numbers, "ratio-8": numbers}, **changes,
     }  # fmt: skip

@@ -26,7 +26,6 @@ from llgbm.latentwire.reader import load_reader
 from llgbm.latentwire.rows import IGNORED, build_rows
 from llgbm.latentwire.scoring import decode, score
 from llgbm.latentwire.slots import SlotsConfig
-from llgbm.latentwire.training.config import StageConfig
 from llgbm.latentwire.training.files import RunFiles, load_compressor
 from llgbm.latentwire.training.loop import CompressorTraining
 from llgbm.latentwire.ways.lora import LoRAWayConfig
@@ -113,14 +112,21 @@ def test_rule_05_training_and_evaluation_lay_a_prompt_out_alike(tiny_reader, exa
     )
 
 
-def test_rule_06_the_encoder_sees_the_context_alone(compressor, tiny_reader, examples) -> None:
-    read = []
-    compressor.encoder.register_forward_pre_hook(lambda _, given: read.extend(given[0]))
-    stage = StageConfig()
-    compressor.encode([example.context for example in examples])
-    assert read == [example.context for example in examples]
-    assert not any(example.ending in text for example, text in zip(examples, read, strict=True))
-    assert stage.data.name == "squad"
+def test_rule_06_the_encoder_sees_the_context_alone(tiny_reader, tmp_path) -> None:
+    config = read_config("smoke", SMOKE)
+    training, read = CompressorTraining(config, tiny_reader, tmp_path), []
+    hook = lambda _, given: read.extend(given[0])  # noqa: E731
+    training.compressor.encoder.register_forward_pre_hook(hook)
+    training.fit()
+    trained = set(read)
+    source = config.stages[0].data.open(config.seed)
+    assert trained
+    assert trained <= {*source.texts(), *(each.context for each in source.questions("validation"))}
+    read.clear()
+    asked = source.questions("validation")[:4]
+    rows = rows_by_name(["no_context", "latent"])
+    evaluate(tiny_reader, training.compressor, asked, rows, DecodingConfig(max_new_tokens=1))
+    assert set(read) == {example.context for example in asked}
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "gemma3-270m"])
@@ -255,12 +261,13 @@ def test_rule_14_the_best_step_is_chosen_by_a_smoothed_metric(
 def test_rule_15_training_also_sees_latents_of_which_nothing_was_dropped(
     tiny_reader, tmp_path
 ) -> None:
-    config = read_config("smoke", (*SMOKE, "stages.0.steps=6", "stages.0.keep=0.3"))
+    config = read_config("smoke", (*SMOKE, "stages.0.steps=12", "stages.0.keep=0.3"))
     CompressorTraining(config, tiny_reader, tmp_path).fit()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     kept = [line["keep"] for line in lines if line["split"] == "train"]
-    assert kept[::2] == [1.0, 1.0, 1.0]
-    assert all(0.3 <= each < 1.0 for each in kept[1::2])
+    assert kept.count(1.0) >= 3
+    assert sum(each < 1.0 for each in kept) >= 3
+    assert all(0.3 <= each <= 1.0 for each in kept)
 
 
 def test_rule_16_auxiliary_terms_anneal_and_what_they_add_is_logged(

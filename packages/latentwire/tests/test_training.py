@@ -13,6 +13,7 @@ from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.training.files import TENSORS, RunFiles, load_compressor
 from llgbm.latentwire.training.loop import CompressorTraining, dropped
 from llgbm.latentwire.training.schedule import learning_rate_factor
+from llgbm.latentwire.training.stages import batches_of_one_kind
 
 WORDS = (
     "compressor.encoder.name=embeddings",
@@ -150,6 +151,33 @@ def test_stages_that_share_a_name_and_unknown_parts_are_refused() -> None:
         read_config("recipe", ("stages.1.name=pretrain",))
     with pytest.raises(ConfigError, match="expected parts of encoder"):
         read_config("recipe", ("stages.1.train=['encodr']",))
+
+
+def test_a_training_starts_from_another_at_another_ratio(config, tiny_reader, tmp_path) -> None:
+    first = CompressorTraining(config, tiny_reader, tmp_path / "first").fit()
+    slots = replace(config.compressor.slots, ratio=8.0)
+    later = replace(
+        config,
+        compressor=replace(config.compressor, slots=slots),
+        start_from=str(tmp_path / "first"),
+    )
+    second = CompressorTraining(later, tiny_reader, tmp_path / "second").compressor
+    for name, each in first.state_dict().items():
+        assert torch.equal(each, second.state_dict()[name])
+    other = read_config("smoke", (*WORDS, "compressor.adapter.name=film"))
+    other = replace(other, start_from=str(tmp_path / "first"))
+    with pytest.raises(ConfigError, match="compressor of the same parts"):
+        CompressorTraining(other, tiny_reader, tmp_path / "third")
+
+
+def test_validation_of_pretraining_has_every_kind_in_batches_of_one_kind() -> None:
+    source = read_config("recipe").stages[0].data.open(0)
+    held_out = source.validation(12)
+    assert len(held_out) == 12
+    assert {example.mark for example in held_out} == {"", "continue", "reconstruct"}
+    batches = batches_of_one_kind(held_out, 3)
+    assert sorted(map(id, held_out)) == sorted(id(each) for batch in batches for each in batch)
+    assert all(len({bool(each.mark) for each in batch}) == 1 for batch in batches)
 
 
 def test_dropping_keeps_order_and_at_least_one_slot() -> None:

@@ -62,7 +62,7 @@ WORDS = (
     "compressor.slots.ratio=2",
     "compressor.layout.private=0.5",
     "stages=[{name='questions', steps=5, batch_size=2, keep=0.5, "
-    "data={name='squad', limit=16, longest=60}, text_steps={warm_up=0.4, tail=0.2}, "
+    "data={name='squad', limit=16, longest=80}, text_steps={warm_up=0.4, tail=0.2}, "
     "losses=[{name='answer'}, {name='reconstruction', weight=0.1}]}]",
     "validate_every=2",
     "validation_examples=4",

@@ -45,6 +45,12 @@ CONSOLE = Console(
         "ablate": Subcommand(
             f"{_COMMANDS}.ablate", "AblateConfig", "ablate", "every combination of swept settings"
         ),
+        "experiment": Subcommand(
+            "llgbm.latentwire.experiments.run",
+            "ExperimentConfig",
+            "experiment",
+            "tables of the seed and the recipe, at three sizes",
+        ),
         "compress": Subcommand(
             f"{_COMMANDS}.compress", "CompressConfig", "compress", "a document as a latent file"
         ),

@@ -145,8 +145,8 @@ class Compressor(nn.Module):
         reader, slots = self._reader[0], self.config.slots
         tokens = torch.tensor([max(1, len(reader.tokens(text))) for text in texts])
         if ratio is not None:
-            tokens = tokens.clamp(max=int(slots.largest * ratio))
             slots = replace(slots, ratio=ratio, fixed=0)
+            tokens = tokens.clamp(max=slots.longest)
         return slots.counts(tokens).to(reader.device)
 
     def encode(self, texts: Sequence[str], ratio: float | None = None) -> Latents:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -22,6 +23,8 @@ from llgbm.latentwire.registry import unknown
 
 T = TypeVar("T")
 Tree = dict[str, Any]
+# Beyond these no setting means anything, and sums of them leave float32 and int64.
+LARGEST_WHOLE, LARGEST_REAL = 2**32, 1e9
 
 
 def structure(config: type[T], tree: Mapping[str, Any], where: str = "") -> T:
@@ -87,10 +90,11 @@ def read_tree(path: Path) -> Tree:
     try:
         text = path.read_text(encoding="utf-8")
         tree = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a TOML or JSON file, got: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected a table, got {type(tree).__name__}")
+    _require_plain(tree, str(path))
     return tree
 
 
@@ -107,7 +111,9 @@ def overridden(tree: Mapping[str, Any], overrides: Sequence[str]) -> Tree:
         path, equals, text = word.partition("=")
         if not equals or not path:
             raise ConfigError(f"override: expected key=value, got {word!r}")
-        _set(changed, path.split("."), parsed(text), word)
+        value = parsed(text)
+        _require_plain(value, f"override {word!r}")
+        _set(changed, path.split("."), value, word)
     return changed
 
 
@@ -124,7 +130,7 @@ def parsed(text: str) -> Any:
     """A value as TOML reads it; what TOML does not read is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -173,9 +179,44 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     try:
         # Neither is 4.0 a count nor "no" a switch, and true is no number.
         adapter = pydantic.TypeAdapter(hint, config=pydantic.ConfigDict(strict=True))
-        return adapter.validate_json(json.dumps(value))
-    except pydantic.ValidationError as error:
-        raise ConfigError(f"{where}: expected {_words(hint)}, got {value!r}") from error
+        found = adapter.validate_json(json.dumps(value))
+    except (pydantic.ValidationError, ValueError) as error:
+        raise ConfigError(f"{where}: expected {_words(hint)}, got {_short(value)}") from error
+    _require_bounded(found, where)
+    return found
+
+
+def _require_bounded(value: Any, where: str) -> None:
+    """Refuse NaN, Inf and numbers so large that nothing can be computed with them."""
+    if isinstance(value, tuple | list):
+        for place, each in enumerate(value):
+            _require_bounded(each, f"{where}[{place}]")
+    elif isinstance(value, float) and not abs(value) <= LARGEST_REAL:
+        got = f"{value:g}"
+        finite = "" if math.isfinite(value) else "finite and "
+        raise ConfigError(f"{where}: expected a number {finite}at most {LARGEST_REAL:g}, got {got}")
+    elif isinstance(value, int) and abs(value) > LARGEST_WHOLE:
+        raise ConfigError(
+            f"{where}: expected a whole number of at most {LARGEST_WHOLE}, got {_short(value)}"
+        )
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Refuse dates and times, which TOML knows and no setting takes."""
+    if isinstance(value, Mapping | list):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            _require_plain(each, where)
+    elif not isinstance(value, str | int | float | None):
+        raise ConfigError(f"{where}: expected text, numbers and switches, got {value}")
+
+
+def _short(value: Any) -> str:
+    """A value as a message shows it."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 def _words(hint: Any) -> str:

@@ -49,6 +49,11 @@ class SlotsConfig:
         return counts
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest text that is not refused."""
+        return 2**31 if self.fixed else int(self.largest * self.ratio)
+
+    @property
     def most(self) -> int:
         """Slots that a part with a table of slots needs."""
         return self.fixed or self.largest

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import require_at_least
-from llgbm.latentwire.commands.evaluate import EVALUATION, EvaluateConfig, evaluate_run
 from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.config_tree import swept
 from llgbm.latentwire.errors import ConfigError
-from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation
-from llgbm.latentwire.evaluation.evaluate import BUDGET, TEXT
-from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
+from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation, ablation_table
 from llgbm.latentwire.evaluation.results import Evaluation
-from llgbm.latentwire.reader import load_reader
-from llgbm.latentwire.training.loop import CompressorTraining
-
-SHUFFLED, LATENT = "shuffled", "latent"
-ROW_NAMES = (TEXT, BUDGET, SHUFFLED, LATENT)
+from llgbm.latentwire.experiments.variants import Asked, folder_name, measured_runs, summarise
 
 
 @dataclass(frozen=True)
@@ -59,9 +50,17 @@ def ablate(config: AblateConfig) -> dict[str, list[Evaluation]]:
         Evaluations of every combination, one a seed.
 
     Raises:
-        ConfigError: a setting that does not exist; before anything is trained.
+        ConfigError: a setting that does not exist, or a combination twice; before anything is
+            trained.
     """
-    combinations = {run_name(words): words for words in swept(config.sweep)}
+    if any(word.partition("=")[0].strip() == "seed" for word in config.sweep):
+        raise ConfigError("sweep: seed: expected seeds as --seeds, which pairs them")
+    choices = swept(config.sweep)
+    combinations = {run_name(words): words for words in choices}
+    if len(combinations) < len(choices):
+        names = [run_name(words) for words in choices]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"sweep: expected different combinations, got {twice!r} twice")
     trainings = {
         (name, seed): read_config(config.config, [*words, f"seed={seed}"])
         for name, words in combinations.items()
@@ -71,20 +70,13 @@ def ablate(config: AblateConfig) -> dict[str, list[Evaluation]]:
         for name, seed in trainings:
             print(f"{name}, seed {seed}")
         return {}
-    found: dict[str, list[Evaluation]] = {name: [] for name in combinations}
-    for (name, seed), training in trainings.items():
-        run = config.folder / name / f"seed-{seed}"
-        path = run / EVALUATION
-        if not path.exists():
-            reader = load_reader(training.reader)
-            CompressorTraining(training, reader, run).fit()
-            asked = EvaluateConfig(run, config.questions, rows=ROW_NAMES, schemes=())
-            evaluate_run(asked)
-        found[name].append(Evaluation.read(path))
+    found = measured_runs(config.folder, trainings, Asked(config.questions))
     summary = {name: summarise(evaluations) for name, evaluations in found.items()}
     print(ablation_table(summary))
     first = next(iter(found.values()))[0]
     Ablation(
+        name="ablate",
+        question="What do these settings change?",
         sweep=config.sweep,
         seeds=config.seeds,
         scale=first.scale,
@@ -100,36 +92,4 @@ def run_name(words: Sequence[str]) -> str:
         f"{path.rsplit('.', 1)[-1] if not path.endswith('.name') else path.split('.')[-2]}-{value}"
         for path, _, value in (word.partition("=") for word in words)
     ]
-    return re.sub(r"[^\w.-]+", "_", "+".join(parts)) or "default"
-
-
-def summarise(evaluations: Sequence[Evaluation]) -> dict[str, Interval]:
-    """F1 of the latents and of their rivals, over examples and seeds."""
-    tables = [evaluation.answers for evaluation in evaluations]
-    return {
-        "f1": row_interval(tables, LATENT),
-        "em": row_interval(tables, LATENT, "em"),
-        "nll": row_interval(tables, LATENT, "nll"),
-        "text": row_interval(tables, TEXT),
-        "budget": row_interval(tables, BUDGET),
-        "minus_budget": row_difference(tables, LATENT, BUDGET),
-        "minus_shuffled": row_difference(tables, LATENT, SHUFFLED),
-    }
-
-
-def ablation_table(summary: Mapping[str, Mapping[str, Interval]]) -> str:
-    """Runs as aligned text."""
-    width = max(map(len, summary))
-    lines = [f"{'':<{width}}  {'F1':>6}  {'text':>6}  {'- budget':>24}  {'- shuffled':>24}"]
-    for name, numbers in summary.items():
-        budget, shuffled = numbers["minus_budget"], numbers["minus_shuffled"]
-        lines.append(
-            f"{name:<{width}}  {numbers['f1'].mean:6.3f}  {numbers['text'].mean:6.3f}  "
-            f"{words(budget):>24}  {words(shuffled):>24}"
-        )
-    return "\n".join(lines)
-
-
-def words(found: Interval) -> str:
-    """A difference with its interval."""
-    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+    return folder_name("+".join(parts)) or "default"

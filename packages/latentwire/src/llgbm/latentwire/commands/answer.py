@@ -38,11 +38,13 @@ def answer(config: AnswerConfig) -> str:
     """Print the answer and return it.
 
     Raises:
-        PromptError: an empty question.
+        PromptError: an empty question, or one that is no UTF-8.
         LatentFileError: no latent file, a damaged one, or one of another reader or compressor.
     """
     if not config.question.strip():
         raise PromptError("question: expected text, got none")
+    if any("\ud800" <= character <= "\udfff" for character in config.question):
+        raise PromptError("question: expected UTF-8, got other bytes")
     compressor, reader = load_compressor(config.run)
     packed = read_latents(
         config.latents,

@@ -9,7 +9,7 @@ import torch
 from tyro.conf import Positional
 
 from llgbm.latentwire.errors import PromptError
-from llgbm.latentwire.training.files import load_compressor
+from llgbm.latentwire.training.files import check_output, load_compressor
 from llgbm.latentwire.wire.accounting import latent_row, text_rows
 from llgbm.latentwire.wire.files import write_latents
 from llgbm.latentwire.wire.identity import compressor_fingerprint
@@ -39,11 +39,17 @@ def compress(config: CompressConfig) -> Path:
     """Write the latent file; nothing is written where anything fails.
 
     Raises:
-        PromptError: the file cannot be read, is empty, or longer than the encoder reads.
-        RunError: no trained run.
+        PromptError: the file cannot be read, is empty, is `out` too, or is longer than the encoder
+            or, for the account, the reader reads.
+        RunError: no trained run, or `out` is one of its files.
     """
     text = read_text(config.file)
+    if config.out.resolve() == config.file.resolve():
+        raise PromptError(f"{config.out}: expected another file than the text, got the same")
+    check_output(config.out, config.run)
     compressor, reader = load_compressor(config.run)
+    # Before anything is written: a text may be too long for the reader and not for the encoder.
+    others = text_rows(reader, text) if config.account else []
     with torch.no_grad():
         latents = compressor.encode([text])
     bottleneck = compressor.bottleneck
@@ -58,7 +64,7 @@ def compress(config: CompressConfig) -> Path:
     tokens, slots = len(reader.tokens(text)), int(latents.counts[0])
     print(f"{config.out}: {tokens} tokens in {slots} slots, {size} bytes ({config.scheme})")
     if config.account:
-        for row in [*text_rows(reader, text), latent_row(config.out.read_bytes(), text)]:
+        for row in [*others, latent_row(config.out.read_bytes(), text)]:
             print(f"  {row.name:<24}{row.total:>10} bytes{row.ratio:>10.2f}x")
     return config.out
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from tyro.conf import Positional
 
 from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.latentwire.collapse import CollapseDetector
 from llgbm.latentwire.compressor import Compressor
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.basis import fit_basis
 from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
 from llgbm.latentwire.evaluation.results import Evaluation
@@ -18,9 +21,16 @@ from llgbm.latentwire.evaluation.rows.base import RowConfig, Scheme
 from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
 from llgbm.latentwire.evaluation.table import table
 from llgbm.latentwire.reader import Reader
-from llgbm.latentwire.training.files import RunFiles, load_compressor, read_settings
+from llgbm.latentwire.training.config import TrainConfig
+from llgbm.latentwire.training.files import (
+    RunFiles,
+    check_output,
+    load_compressor,
+    read_settings,
+)
 from llgbm.latentwire.wire.format import pack, unpack
 from llgbm.latentwire.wire.identity import compressor_fingerprint
+from llgbm.latentwire.wire.quantise import BLOCK
 
 ROW_NAMES = (
     "text",
@@ -73,13 +83,20 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
     """Evaluate a run's best compressor, print the table, write results and answers.
 
     Raises:
-        RunError: no trained run there.
+        RunError: no trained run there, or `out` is one of its files.
         ConfigError: an unknown row, scheme or split.
     """
     settings = read_settings(RunFiles(config.run))
+    out = config.out or config.run / EVALUATION
+    if out.suffix == ".jsonl":
+        raise ConfigError(f"out: expected no .jsonl, where the answers go, got {out}")
+    for path in (out, out.with_suffix(".jsonl")):
+        check_output(path, config.run)
     compressor, reader = load_compressor(config.run)
     source = settings.stages[-1].data.open(settings.seed)
-    examples = source.questions(config.split)[: config.questions]
+    # The first validation questions chose the best step.
+    chosen_by = settings.validation_examples if config.split == "validation" else 0
+    examples = source.questions(config.split)[chosen_by:][: config.questions]
     rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)
     schemes = wire_schemes(compressor, reader, config.schemes)
     rows += [UnpackedRowConfig(scheme) for scheme in schemes]
@@ -94,10 +111,11 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         seed=config.seed,
         training=texts,
         # As many numbers a token as the latents have a token's share of: the same budget.
-        basis=fit_basis(reader, texts, components(compressor, reader)) if "pca" in names else None,
+        basis=fit_basis(reader, texts, components(compressor, reader, texts))
+        if "pca" in names
+        else None,
         schemes=schemes,
-        scale=f"{settings.reader}, {len(examples)} {config.split} questions, "
-        f"{slots_in_words(compressor)}",
+        scale=f"{in_words(settings, config.split, len(examples))}, {slots_in_words(compressor)}",
     )
     print(table(evaluation))
     said = [answer.answer for answer in evaluation.answers if answer.row == "latent"]
@@ -105,7 +123,7 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
     if len(said) >= detector.config.least_answers:
         for reason in detector.examine(said, [example.answer for example in examples]).reasons:
             print(f"collapse: {reason}")
-    evaluation.write(config.out or config.run / EVALUATION)
+    evaluation.write(out)
     return evaluation
 
 
@@ -116,9 +134,12 @@ def wire_schemes(
     prints = {"reader": reader.fingerprint, "compressor": compressor_fingerprint(compressor)}
     discrete = compressor.bottleneck if hasattr(compressor.bottleneck, "codes") else None
 
+    # A bottleneck that was trained to bear rounding is rounded as it was trained.
+    block = getattr(compressor.config.bottleneck, "block", BLOCK)
+
     def scheme(name: str) -> Scheme:
         def there_and_back(row: Tensor) -> Tensor:
-            data = pack(row, name, bottleneck=discrete, **prints)  # type: ignore[arg-type]
+            data = pack(row, name, bottleneck=discrete, block=block, **prints)  # type: ignore[arg-type]
             return unpack(data, **prints).row(discrete)  # type: ignore[arg-type]
 
         return there_and_back
@@ -126,11 +147,22 @@ def wire_schemes(
     return {name: scheme(name) for name in names}
 
 
-def components(compressor: Compressor, reader: Reader) -> int:
-    """Principal components a token that take as many numbers as the latents do."""
-    slots = compressor.config.slots
-    ratio = slots.ratio if not slots.fixed else 8.0
-    return max(1, min(reader.width, round(compressor.width / ratio)))
+def components(compressor: Compressor, reader: Reader, texts: Sequence[str]) -> int:
+    """Principal components a token that take as many numbers as the latents do on average."""
+    tokens = torch.tensor([len(reader.tokens(text)) for text in texts])
+    slots = compressor.config.slots.counts(tokens.clamp(max=compressor.config.slots.longest))
+    share = float(slots.sum() / tokens.sum())
+    return max(1, min(reader.width, round(compressor.width * share)))
+
+
+def in_words(settings: TrainConfig, split: str, questions: int) -> str:
+    """Scale of a run: reader, questions, and what was trained."""
+    data = settings.stages[-1].data
+    longest = getattr(data, "longest", 0)
+    cut = f" on passages of at most {longest} words" if longest else ""
+    steps = ", ".join(f"{s.name} {s.steps} steps of {s.batch_size}" for s in settings.stages)
+    begun = " after another run" if settings.start_from else ""
+    return f"{settings.reader}, {questions} {split} questions{cut}; {steps}{begun}"
 
 
 def slots_in_words(compressor: Compressor) -> str:

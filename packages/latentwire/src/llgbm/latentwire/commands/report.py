@@ -9,10 +9,11 @@ from tyro.conf import Positional
 
 from llgbm.deltas.atomic import write_text
 from llgbm.deltas.errors import RunError
+from llgbm.latentwire.commands.evaluate import EVALUATION
 from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation
 from llgbm.latentwire.report.data import gather
 from llgbm.latentwire.report.html import render
-from llgbm.latentwire.training.files import RunFiles
+from llgbm.latentwire.training.files import RunFiles, check_output
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ def report(config: ReportConfig) -> Path:
             f"{config.run}: expected {settings.name} of a run or {ABLATION} of an ablation, "
             "got neither: run `llgbm-latentwire train` first"
         )
+    out = config.out or config.run / "report.html"
+    check_output(out, config.run)
+    read = [summary, config.run / EVALUATION, (config.run / EVALUATION).with_suffix(".jsonl")]
+    if out.resolve() in {path.resolve() for path in read}:
+        raise RunError(f"{out}: expected another file, got one that the report is made of")
     ablation = Ablation.read(summary) if summary.exists() else None
     run = gather(config.run) if settings.exists() else None
-    out = config.out or config.run / "report.html"
     write_text(out, render(run, ablation, config.run.resolve().name))
     print(f"report: {out}")
     return out

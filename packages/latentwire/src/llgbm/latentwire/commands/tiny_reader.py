@@ -8,8 +8,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes, Positional
 
 from llgbm.deltas import atomic
-from llgbm.deltas.errors import RunError
-from llgbm.latentwire.reader_files import save_reader
+from llgbm.latentwire.reader_files import check_replaceable, save_reader
 from llgbm.latentwire.training.tiny_reader import TinyReaderConfig, teach_tiny_reader
 
 
@@ -32,10 +31,9 @@ def tiny_reader(config: TinyReaderCommandConfig) -> Path:
     """Teach and write.
 
     Raises:
-        RunError: the folder exists.
+        RunError: the folder exists, or holds what is no reader's.
     """
-    if config.out.exists() and not config.overwrite:
-        raise RunError(f"{config.out}: exists; use it as it is, or give --overwrite")
+    check_replaceable(config.out, config.overwrite)
     reader, accuracy = teach_tiny_reader(config.teaching)
     with atomic.folder(config.out) as folder:
         save_reader(reader, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, fields
 from importlib.resources import files as resources
 from pathlib import Path
@@ -18,7 +17,6 @@ from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.reader import load_reader
 from llgbm.latentwire.registry import unknown
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.training.loop import CompressorTraining
 
 CONFIGS = resources("llgbm.latentwire") / "configs"
@@ -36,7 +34,7 @@ class TrainCommandConfig:
             `compressor.encoder.name=byte` or `stages.0.steps=100`.
         config: a .toml or .json file, or the name of a packaged one (`recipe`, `smoke/byte`).
         dry_run: print the whole config and the parameters of every part; train nothing.
-        overwrite: begin anew where the folder holds a run.
+        overwrite: begin anew where the folder holds a run; other files in it stay.
         evaluate: measure the table after training.
         questions: of that evaluation, from the validation articles.
     """
@@ -61,9 +59,7 @@ def train(command: TrainCommandConfig) -> None:
         print(json.dumps(as_tree(config), indent=2))
         print(parameters_table(Compressor(config.compressor, reader, config.seed)))
         return
-    if command.overwrite and RunFiles(command.run).settings.exists():
-        shutil.rmtree(command.run)
-    training = CompressorTraining(config, reader, command.run)
+    training = CompressorTraining(config, reader, command.run, command.overwrite)
     print(parameters_table(training.compressor))
     training.fit()
     print(f"{command.run}: trained; metrics in metrics.jsonl")
@@ -95,6 +91,8 @@ def config_tree(name: str, seen: tuple[str, ...] = ()) -> Tree:
         path = packaged[name]
     given = read_tree(path)
     base = given.pop("extends", "")
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: expected the name of a config, got {base!r}")
     if base in seen:
         raise ConfigError(f"{path}: extends: {base!r} extends itself")
     below = config_tree(base, (*seen, base)) if base else as_tree(TrainConfig())

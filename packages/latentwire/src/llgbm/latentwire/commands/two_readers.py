@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from llgbm.latentwire.commands.evaluate import slots_in_words
 from llgbm.latentwire.commands.train import config_tree, merged
 from llgbm.latentwire.config_tree import as_tree, overridden, structure
 from llgbm.latentwire.reader import load_reader
-from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.two_readers.compressor import SharedCompressor
 from llgbm.latentwire.two_readers.config import TwoReadersConfig
 from llgbm.latentwire.two_readers.evaluation import evaluate_readers
@@ -37,7 +35,7 @@ class TwoReadersCommandConfig:
             Gemma 3 270M too: its packages are not installed by default, and its use is bound to
             the Gemma licence terms.
         dry_run: print the whole config and the parameters of every part; train nothing.
-        overwrite: begin anew where the folder holds a run.
+        overwrite: begin anew where the folder holds a run; other files in it stay.
         evaluate: measure both tables after training.
         questions: of that evaluation.
         split: `validation` while anything is still chosen, `test` at the very end.
@@ -83,9 +81,7 @@ def two_readers(command: TwoReadersCommandConfig) -> TwoReadersEvaluation | None
         print(json.dumps(as_tree(config), indent=2))
         print(parameters_table(SharedCompressor(config.compressor, first, second, config.seed)))
         return None
-    if command.overwrite and RunFiles(command.run).settings.exists():
-        shutil.rmtree(command.run)
-    training = SharedTraining(config, first, second, command.run)
+    training = SharedTraining(config, first, second, command.run, command.overwrite)
     print(parameters_table(training.compressor))
     compressor = training.fit()
     print(f"{command.run}: trained; metrics in metrics.jsonl")

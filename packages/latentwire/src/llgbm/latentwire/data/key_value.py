@@ -7,7 +7,20 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example
+
+
+def check_pairs(pairs: int, keys: str) -> None:
+    """Raise ConfigError unless an example of so many pairs can be drawn from the keys."""
+    if (
+        not keys
+        or len(set(keys)) < len(keys)
+        or any(key not in string.ascii_lowercase for key in keys)
+    ):
+        raise ConfigError(f"keys: expected different lower-case letters, got {keys!r}")
+    if not 1 <= pairs <= len(keys):
+        raise ConfigError(f"pairs: expected from 1 to {len(keys)}, one a key, got {pairs}")
 
 
 def key_value_examples(

@@ -10,6 +10,7 @@ from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import CONTINUE, RECONSTRUCT, Example
 
 CUE = "\nQuote: "
+KINDS = ("continuation", "reconstruction", "quotation")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class PretrainingConfig:
     answer: int = 16
     cue: int = 5
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Kinds of examples with a share above 0."""
+        return tuple(kind for kind in KINDS if getattr(self, kind) > 0)
+
     def __post_init__(self) -> None:
         shares = (self.continuation, self.reconstruction, self.quotation)
         if min(shares) < 0 or not sum(shares) > 0:
@@ -51,18 +57,24 @@ class PretrainingConfig:
 
 
 def pretraining_batch(
-    passages: Sequence[str], config: PretrainingConfig, size: int, step: int, seed: int
+    passages: Sequence[str],
+    config: PretrainingConfig,
+    size: int,
+    step: int,
+    seed: int,
+    kind: str = "",
 ) -> list[Example]:
     """Examples of one step, all of one kind, since marks come for whole batches.
 
-    The same (seed, step) gives the same examples, whatever was drawn before.
+    The same (seed, step) gives the same examples, whatever was drawn before. The kind is drawn by
+    the shares where none is named.
 
     Raises:
         ConfigError: no passage is long enough.
     """
     rng = random.Random(f"{seed}:pretraining:{step}")
-    kinds = ("continuation", "reconstruction", "quotation")
-    kind = rng.choices(kinds, [getattr(config, name) for name in kinds])[0]
+    drawn = rng.choices(config.kinds, [getattr(config, name) for name in config.kinds])[0]
+    kind = kind or drawn
     longest = config.rebuilt if kind == "reconstruction" else config.longest
     # Texts of one step are of like length: padding is work.
     words = rng.randint(min(config.shortest, longest), longest)

@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from llgbm.latentwire.data.key_value import key_value_examples
+from llgbm.deltas.errors import require_at_least
+from llgbm.latentwire.data.key_value import check_pairs, key_value_examples
 from llgbm.latentwire.data.order import drawn
 from llgbm.latentwire.data.passages import load_passages
 from llgbm.latentwire.data.pretraining import PretrainingConfig, pretraining_batch
@@ -55,6 +56,9 @@ class SquadSourceConfig:
 
     limit: int = 0
     longest: int = 0
+
+    def __post_init__(self) -> None:
+        require_at_least(0, limit=self.limit, longest=self.longest)
 
     def open(self, seed: int) -> Source:
         """Load them."""
@@ -126,8 +130,15 @@ class PretrainingSource(Source):
         return pretraining_batch(self.trained, self.config.cuts, size, step, self.seed)
 
     def validation(self, size: int) -> list[Example]:
-        """See `Source.validation`: of one kind, since marks come for whole batches."""
-        return pretraining_batch(self.held_out, self.config.cuts, size, 0, 0)
+        """See `Source.validation`: as many of every kind that is trained on."""
+        kinds = self.config.cuts.kinds
+        return [
+            example
+            for place, kind in enumerate(kinds)
+            for example in pretraining_batch(
+                self.held_out, self.config.cuts, -(-size // len(kinds)), place, 0, kind
+            )
+        ][:size]
 
     def questions(self, split: str) -> list[Example]:
         """See `Source.questions`."""
@@ -152,6 +163,11 @@ class KeyValueSourceConfig:
     pairs: int = 4
     examples: int = 4096
     keys: str = "abcdefghijklmnop"
+
+    def __post_init__(self) -> None:
+        check_pairs(self.pairs, self.keys)
+        # A quarter of the number is what evaluation asks.
+        require_at_least(4, examples=self.examples)
 
     def open(self, seed: int) -> Source:
         """Draw them."""

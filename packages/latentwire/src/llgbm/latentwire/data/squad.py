@@ -52,7 +52,7 @@ def load_squad(split: str = "test", seed: int = 0) -> list[Question]:
 
     Args:
         split: train, validation or test.
-        seed: of the division.
+        seed: of the division, and of the order.
 
     Raises:
         TaskError: another split, or a damaged file.
@@ -82,4 +82,7 @@ def load_squad(split: str = "test", seed: int = 0) -> list[Question]:
     bounds = [0, *(round(len(titles) * share) for share in _SHARES), len(titles)]
     place = SPLITS.index(split)
     chosen = set(titles[bounds[place] : bounds[place + 1]])
-    return [question for question in questions if question.title in chosen]
+    found = [question for question in questions if question.title in chosen]
+    # Mixed: the first few are then of many articles, not of one.
+    random.Random(f"{seed}:{split}").shuffle(found)
+    return found

@@ -16,6 +16,7 @@ from llgbm.deltas.json_files import read_json
 from llgbm.latentwire.evaluation.answers import wrong_values
 
 ABLATION = "ablation.json"
+DIFFERENCES = ("minus_text", "minus_budget_question_kept", "minus_shuffled")
 SCHEMA, KIND = 1, "latentwire ablation"
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 
@@ -25,13 +26,17 @@ class Ablation:
     """What an ablation found.
 
     Attributes:
-        sweep: words that were swept.
+        name: of the table; `ablate` for a user's own sweep.
+        question: that it answers, in words.
+        sweep: words that were swept, where a user did.
         seeds: of every combination.
         scale: in words.
         environment: commit, versions, device, seed.
         runs: combination -> quantity -> interval; `f1` of the latents is among them.
     """
 
+    name: str
+    question: str
     sweep: tuple[str, ...]
     seeds: tuple[int, ...]
     scale: str
@@ -69,3 +74,21 @@ class Ablation:
     def quantities(self) -> list[str]:
         """Quantities that any run has, in the file's order."""
         return list(dict.fromkeys(key for numbers in self.runs.values() for key in numbers))
+
+
+def ablation_table(summary: Mapping[str, Mapping[str, Interval]]) -> str:
+    """Runs as aligned text."""
+    width = max(map(len, summary))
+    shown = [key for key in DIFFERENCES if any(key in numbers for numbers in summary.values())]
+    heads = "".join(f"  {key.replace('minus_', '- '):>24}" for key in shown)
+    lines = [f"{'':<{width}}  {'F1':>6}  {'EM':>6}  {'NLL':>6}{heads}"]
+    for name, numbers in summary.items():
+        means = "".join(f"  {numbers[key].mean:6.3f}" for key in ("f1", "em", "nll"))
+        cells = (in_words(numbers[key]) if key in numbers else "-" for key in shown)
+        lines.append(f"{name:<{width}}{means}" + "".join(f"  {cell:>24}" for cell in cells))
+    return "\n".join(lines)
+
+
+def in_words(found: Interval) -> str:
+    """A difference with its interval."""
+    return f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"

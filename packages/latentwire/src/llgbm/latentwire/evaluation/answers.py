@@ -73,12 +73,21 @@ def read_answers(path: Path) -> tuple[Answer, ...]:
     if not path.exists():
         raise RunError(f"{path}: not found: it belongs beside the results")
     answers = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        got = f"byte {error.start} that is not"
+        raise RunError(mismatch(path, "text", "UTF-8", got)) from error
     # Not splitlines(): an answer may hold a separator that is no new line to JSON.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
-            answers.append(_CONVERTER.structure(json.loads(line), Answer))
-        except json.JSONDecodeError as error:
-            raise RunError(mismatch(path, f"line {number}", "JSON", error.msg)) from error
+            record = json.loads(line)
+        except (RecursionError, ValueError) as error:
+            raise RunError(mismatch(path, f"line {number}", "JSON", error)) from error
+        if not isinstance(record, dict):
+            raise RunError(mismatch(path, f"line {number}", "an answer", repr(line[:60])))
+        try:
+            answers.append(_CONVERTER.structure(record, Answer))
         except cattrs.BaseValidationError as error:
             said = wrong_values(error)
             raise RunError(mismatch(path, f"line {number}", "an answer", said)) from error

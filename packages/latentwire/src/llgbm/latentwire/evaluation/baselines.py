@@ -34,7 +34,7 @@ class BaselinesConfig:
         ratio: the token budget is the passage's length over this.
         out: JSON file of results; answers go beside it as .jsonl. Nothing is written where
             not given.
-        seed: of the split by article.
+        seed: of the intervals. The split by article is that of all trainings.
     """
 
     model: str = "smollm2-135m"
@@ -56,7 +56,7 @@ def baselines(config: BaselinesConfig, reader: Reader | None = None) -> Evaluati
             f"questions, ratio: expected at least 1, got {config.questions}, {config.ratio}"
         )
     reader = reader or load_reader(config.model)
-    questions = load_squad("test", config.seed)[: config.questions]
+    questions = load_squad("test")[: config.questions]
     evaluation = evaluate(
         reader,
         None,

@@ -113,7 +113,7 @@ class Evaluation:
             said = wrong_values(error)
             raise RunError(f"{path}: expected an evaluation's results, got {said}") from error
         counts = {row: sum(answer.row == row for answer in answers) for row in read.rows}
-        if len(set(counts.values())) != 1 or sum(counts.values()) != len(answers):
+        if not answers or len(set(counts.values())) != 1 or sum(counts.values()) != len(answers):
             rows = sorted({answer.row for answer in answers})
             raise RunError(
                 mismatch(beside, "answers", f"as many for each of {list(read.rows)}", rows)

@@ -104,7 +104,8 @@ class Objective(nn.Module):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up what `state` gave."""
-        self.opened, self.smoothed = dict(state["opened"]), dict(state["smoothed"])
+        self.opened = {str(name): int(step) for name, step in state["opened"].items()}
+        self.smoothed = {str(name): float(value) for name, value in state["smoothed"].items()}
 
     def _term(self, name: str) -> Term:
         return cast(Term, self.terms[name])

@@ -160,6 +160,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     """
     records = read_metrics(path)
     for record in records:
+        if not _is_number(record["step"]):
+            raise RunError(mismatch(path, "step", "a whole number below 2**63", "a larger one"))
         where = f"step {record['step']}"
         if record.get("split") not in SPLITS:
             expected = f"one of {', '.join(SPLITS)}"
@@ -174,7 +176,9 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # A whole number that no float holds is none that anything here wrote.
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and (isinstance(value, float) or abs(value) < 2**63)
 
 
 def _curves(records: Sequence[Mapping[str, Any]], split: str) -> dict[str, Curve]:

@@ -26,8 +26,10 @@ QUANTITIES = {
     "em": "exact match",
     "nll": "nats a token",
     "text": "F1 of text",
-    "budget": "F1 of the token budget",
-    "minus_budget": "F1 - token budget",
+    "shuffled": "F1 of shuffled latents",
+    BUDGET: "F1 of the token budget",
+    "minus_text": "F1 - text",
+    f"minus_{BUDGET}": "F1 - token budget",
     "minus_shuffled": "F1 - shuffled latents",
 }
 AGAINST = {TEXT: "text", BUDGET: "the token budget"}
@@ -152,7 +154,7 @@ def _ablation(ablation: Ablation) -> dict[str, Any]:
     """The table of an ablation and its picture."""
     series = {
         QUANTITIES[key]: {name: run[key] for name, run in ablation.runs.items() if key in run}
-        for key in ("f1", "text", "budget")
+        for key in ("f1", "text", BUDGET)
         if key in ablation.quantities
     }
     return {

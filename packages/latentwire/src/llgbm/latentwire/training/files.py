@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from llgbm.deltas.atomic import write_json
@@ -12,10 +15,30 @@ from llgbm.deltas.json_files import read_json
 from llgbm.deltas.module_files import check_pair, fill_module, read_module_config, write_module
 from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.config_tree import as_tree, structure
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.reader import Reader, load_reader
 from llgbm.latentwire.training.config import TrainConfig
 
 TENSORS = "compressor.safetensors"
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+# Files of a run, in its folders and in itself.
+INNER = (TENSORS, "config.json", "state.safetensors", "progress.json")
+OUTER = (
+    "finished.json",
+    "metrics.jsonl",
+    "diagnostics.jsonl",
+    "evaluation.json",
+    "evaluation.jsonl",
+    "evaluation_*.json",
+    "evaluation_*.jsonl",
+    "two_readers.json",
+    "report.html",
+    "training.json",
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,41 @@ class RunFiles:
         """Written at the end: steps, seconds, best."""
         return self.folder / "finished.json"
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within the block no other process trains here, where the system can tell.
+
+        Raises:
+            RunError: one does already.
+        """
+        path = self.folder / "training.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise RunError(
+                        f"{self.folder}: expected no other process to train here, got one: "
+                        "wait for it, or use another folder"
+                    ) from error
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove all that a training and its evaluation wrote here; nothing else is touched."""
+        for inner in (self.compressor, self.state.parent):
+            for name in INNER:
+                (inner / name).unlink(missing_ok=True)
+            if inner.is_dir() and not any(inner.iterdir()):
+                inner.rmdir()
+        # The settings last: what is left by a crash is still known as a run.
+        for pattern in OUTER:
+            for file in self.folder.glob(pattern):
+                file.unlink()
+
 
 def write_settings(files: RunFiles, config: TrainConfig) -> None:
     """Note a run's config, or check that it is the one noted.
@@ -85,10 +143,34 @@ def read_settings(files: RunFiles) -> TrainConfig:
 
     Raises:
         RunError: no run there.
+        ConfigError: settings that this version does not know.
     """
     if not files.settings.exists():
         raise RunError(f"{files.settings}: not found: run `llgbm-latentwire train` first")
-    return structure(TrainConfig, read_json(files.settings, RunError))
+    try:
+        return structure(TrainConfig, read_json(files.settings, RunError))
+    except ConfigError as error:
+        raise ConfigError(f"{files.settings}: {error}") from error
+
+
+def check_output(path: Path, run: Path) -> None:
+    """Refuse to write over what a run is made of.
+
+    Args:
+        path: where results are to go.
+        run: folder of the run.
+
+    Raises:
+        RunError: it is one of the run's own files, or a folder.
+    """
+    files = RunFiles(run)
+    own = {files.settings, files.metrics, files.diagnostics, files.finished}
+    own |= {files.compressor / TENSORS, files.compressor / "config.json"}
+    own |= {files.state, files.progress}
+    if path.resolve() in {each.resolve() for each in own}:
+        raise RunError(f"{path}: expected another file, got one that the run is made of")
+    if path.is_dir():
+        raise RunError(f"{path}: expected a file to write, got a folder")
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +32,33 @@ class CompressorTraining(Training[Compressor, Objective]):
         config: settings.
         reader: frozen.
         folder: of the run; one with the same settings is resumed.
+        overwrite: remove a run that is there first.
 
     Raises:
         RunError: the folder holds another run.
         ConfigError: parts that do not fit each other.
     """
 
-    def __init__(self, config: TrainConfig, reader: Reader, folder: Path) -> None:
+    def __init__(
+        self, config: TrainConfig, reader: Reader, folder: Path, overwrite: bool = False
+    ) -> None:
         compressor = Compressor(config.compressor, reader, config.seed)
         if config.start_from:
             start, _ = load_compressor(Path(config.start_from), reader)
-            if start.config != config.compressor:
+            # Slots may differ: most parts know nothing of how many there are.
+            if replace(start.config, slots=config.compressor.slots) != config.compressor:
                 raise ConfigError("start_from: expected a compressor of the same parts")
-            compressor.load_state_dict(start.state_dict())
-        super().__init__(config, compressor, reader, folder)
+            try:
+                compressor.load_state_dict(start.state_dict())
+            except RuntimeError as error:  # a part with a table of slots
+                raise ConfigError(
+                    f"start_from: expected parts of the same sizes, got: {error}"
+                ) from error
+        super().__init__(config, compressor, reader, folder, overwrite)
 
     def _fit_parts(self, texts: Sequence[str]) -> None:
-        self.compressor.fit(texts)
+        if not self.config.start_from:
+            self.compressor.fit(texts)
 
     def _objective(self, stage: StageConfig) -> Objective:
         return Objective(stage.losses, self.compressor, self.reader)
@@ -62,7 +73,7 @@ class CompressorTraining(Training[Compressor, Objective]):
         whole, latents, keep = self._latents(stage, examples, rng)
         step = Step(
             self.compressor, self.reader, examples, latents, self.step, stage.steps,
-            rng.randrange(2**31), whole,
+            rng.randrange(2**31), None if whole is latents else whole,
         )  # fmt: skip
         values, log = objective.contributions(step)
         return Losses(values, log, {"": step}, keep)

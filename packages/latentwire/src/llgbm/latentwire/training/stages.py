@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from llgbm.deltas.atomic import save_tensors, write_json
 from llgbm.deltas.environment import environment
-from llgbm.deltas.errors import RunError
+from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.metrics_log import MetricsLog
 from llgbm.deltas.tensor_state import load_training_state, read_tensors, training_state
@@ -35,6 +35,8 @@ from llgbm.latentwire.training.step_losses import Loss, Losses
 
 # A part that no loss has moved after so many steps is a mistake of the config (rule 12).
 SILENT_STEPS = 25
+# What AdamW keeps of a parameter that has moved, beside its step.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 C = TypeVar("C", bound=nn.Module)
@@ -49,15 +51,31 @@ class Training(ABC, Generic[C, L]):
         compressor: that is trained.
         reader: frozen; the first one where there are several.
         folder: of the run; one with the same settings is resumed.
+        overwrite: remove a run that is there, once the new one is known to fit together.
 
     Raises:
         RunError: the folder holds another run.
+        ConfigError: a stage that cannot be trained.
     """
 
-    def __init__(self, config: TrainConfig, compressor: C, reader: Reader, folder: Path) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        compressor: C,
+        reader: Reader,
+        folder: Path,
+        overwrite: bool = False,
+    ) -> None:
         self.config, self.reader, self.files = config, reader, RunFiles(folder)
         self.compressor = compressor
-        write_settings(self.files, config)
+        for stage in config.stages:
+            # A mistake in the last stage is told before hours of the first.
+            with torch.random.fork_rng(devices=[]):
+                self._trained(stage, self._objective(stage))
+        with self.files.locked():
+            if overwrite and self.files.settings.exists():
+                self.files.remove()
+            write_settings(self.files, config)
         self.stage = 0
         self.step = 0  # of the stage
         self.total = 0  # of all stages
@@ -96,9 +114,18 @@ class Training(ABC, Generic[C, L]):
         """Load the best one."""
 
     def fit(self) -> C:
-        """Run every stage to its end; return the best compressor of the last one."""
+        """Run every stage to its end; return the best compressor of the last one.
+
+        Raises:
+            RunError: another process trains here, a saved state that is damaged or of another
+                run, or a loss that is not finite.
+        """
         if self.files.finished.exists():
             return self._load()
+        with self.files.locked():
+            return self._fit()
+
+    def _fit(self) -> C:
         resumed = self._read_progress()
         log = MetricsLog(self.files.metrics, self.total or -1)
         self.diagnostics = MetricsLog(self.files.diagnostics, self.total or -1)
@@ -140,7 +167,8 @@ class Training(ABC, Generic[C, L]):
         )
         if resumed is not None:
             self._load_state(resumed, optimizer, trained, objective)
-        silent = {name for name in trained if _always_read(name)}
+        # A resumed stage may have few steps left: its first part has passed this check.
+        silent = {name for name in trained if _always_read(name)} if resumed is None else set()
         if self.step == 0:
             self._validate(held_out, log, stage)
         bar = tqdm(
@@ -180,6 +208,10 @@ class Training(ABC, Generic[C, L]):
         rng = random.Random(f"{self.config.seed}:{stage.name}:{self.step}")
         examples = source.batch(stage.batch_size, self.step)
         self.compressor.train()
+        for name, part in self.compressor.named_children():
+            if stage.train and name not in stage.train:
+                # Running statistics and codebooks of a part that is left alone stay, too.
+                part.eval()
         # Dropout and what terms draw is a function of the step, so that a run can resume.
         torch.manual_seed(rng.randrange(2**31))
         losses = self._losses(stage, examples, objective, rng)
@@ -235,7 +267,8 @@ class Training(ABC, Generic[C, L]):
 
     def _keep(self, stage: StageConfig, rng: random.Random) -> float:
         """Share of slots that a step keeps."""
-        return 1.0 if self.step % 2 == 0 else rng.uniform(stage.keep, 1.0)
+        # Drawn, not alternating: steps without compression and diagnostics alternate already.
+        return 1.0 if rng.random() < 0.5 else rng.uniform(stage.keep, 1.0)
 
     def _parameters(self) -> dict[str, nn.Parameter]:
         """Every parameter that training may move, by name."""
@@ -268,8 +301,7 @@ class Training(ABC, Generic[C, L]):
         """
         self.compressor.eval()
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-        for start in range(0, len(held_out), stage.batch_size):
-            batch = held_out[start : start + stage.batch_size]
+        for batch in batches_of_one_kind(held_out, stage.batch_size):
             for name, scored in self._scored(batch, stage).items():
                 at_first = scored.step == 0
                 best = scored.logits[at_first].argmax(-1)
@@ -343,6 +375,7 @@ class Training(ABC, Generic[C, L]):
             return None
         progress = read_json(self.files.progress, RunError)
         tensors = read_tensors(self.files.state)
+        self._check_progress(progress, tensors)
         if int(tensors["step"]) != progress["total"]:
             # A crash fell between the two files: that part is done again from the start.
             return None
@@ -350,6 +383,50 @@ class Training(ABC, Generic[C, L]):
         self.total, self.seconds = progress["total"], progress["seconds"]
         self.smoothed, self.best = progress["smoothed"], progress["best"]
         return {"tensors": tensors, "objective": progress["objective"]}
+
+    def _check_progress(self, progress: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Refuse what no saved state says, before anything of the run is touched.
+
+        Raises:
+            RunError: a key missing, or a value that cannot be.
+        """
+
+        def number(value: Any, least: float = -math.inf) -> bool:
+            plain = isinstance(value, int | float) and not isinstance(value, bool)
+            return plain and math.isfinite(value) and value >= least
+
+        def whole(value: Any, most: int) -> bool:
+            return number(value, 0) and isinstance(value, int) and value <= most
+
+        stages = self.config.stages
+        stage, objective = progress.get("stage"), progress.get("objective")
+        known = isinstance(stage, int) and whole(stage, len(stages) - 1)
+        steps = stages[stage].steps if known and isinstance(stage, int) else 0
+        smoothed = progress.get("smoothed")
+        fits = {
+            "stage": known,
+            "step": whole(progress.get("step"), steps),
+            "total": whole(progress.get("total"), sum(each.steps for each in stages)),
+            "smoothed": smoothed is None or number(smoothed),
+            "best": number(progress.get("best")),
+            "seconds": number(progress.get("seconds"), 0),
+            "objective": isinstance(objective, dict),
+        }
+        wrong = [key for key, fit in fits.items() if not fit]
+        if wrong:
+            got = repr(progress.get(wrong[0], "nothing"))[:60]
+            raise RunError(
+                mismatch(self.files.progress, wrong[0], "what a training saves", got)
+                + f": {self._begin_anew}"
+            )
+        if "step" not in tensors or tensors["step"].numel() != 1:
+            raise RunError(
+                mismatch(self.files.state, "step", "one number", "none") + f": {self._begin_anew}"
+            )
+
+    @property
+    def _begin_anew(self) -> str:
+        return f"delete {self.files.progress.parent} to train from the first step"
 
     def _load_state(
         self,
@@ -362,11 +439,41 @@ class Training(ABC, Generic[C, L]):
         held = {**self.compressor.state_dict(), **objective.state_dict(prefix="heads.")}
         for name, each in held.items():
             if name not in trained:
-                each.copy_(tensors[f"held.{name}"])
+                saved = tensors.get(f"held.{name}")
+                if saved is None or saved.shape != each.shape:
+                    raise RunError(
+                        f"{self.files.state}: {name}: expected shape {tuple(each.shape)}, got "
+                        f"{'nothing' if saved is None else tuple(saved.shape)}: {self._begin_anew}"
+                    )
+                each.copy_(saved)
         load_training_state(tensors, optimizer, list(trained.values()))
-        objective.restore(resumed["objective"])
+        for name, each in trained.items():
+            moments = optimizer.state[each]
+            found = {key: tuple(moments[key].shape) for key in MOMENTS if key in moments}
+            if moments and found != dict.fromkeys(MOMENTS, tuple(each.shape)):
+                raise RunError(
+                    f"{self.files.state}: {name}: expected moments of shape {tuple(each.shape)}, "
+                    f"got {found or 'none'}: {self._begin_anew}"
+                )
+        try:
+            objective.restore(resumed["objective"])
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{self.files.progress}: objective: expected opened gates and smoothed numbers, "
+                f"got {error!r}: {self._begin_anew}"
+            ) from error
 
 
 def _always_read(name: str) -> bool:
     """Whether every step must move a parameter: not marks of one kind, nor heads of late terms."""
     return ".marks." not in name and not name.startswith("heads.")
+
+
+def batches_of_one_kind(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Examples in batches whose marks are alike: a prefix has a mark in all rows or in none."""
+    kinds: dict[bool, list[Example]] = {False: [], True: []}
+    for example in examples:
+        kinds[bool(example.mark)].append(example)
+    return [
+        kind[start : start + size] for kind in kinds.values() for start in range(0, len(kind), size)
+    ]

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from llgbm.latentwire.data.key_value import character_tokenizer, key_value_examples
+from llgbm.deltas.errors import RunError, require_at_least, require_seed
+from llgbm.latentwire.data.key_value import character_tokenizer, check_pairs, key_value_examples
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.training.schedule import learning_rate_factor
@@ -45,12 +47,26 @@ class TinyReaderConfig:
     lr: float = 2e-3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        require_at_least(1, layers=self.layers, steps=self.steps, batch_size=self.batch_size)
+        require_at_least(0, lr=self.lr)
+        if self.lr > 1:
+            raise ConfigError(f"lr: expected at most 1, got {self.lr:g}")
+        require_seed(self.seed)
+        check_pairs(self.pairs, self.keys)
+        if self.width < 8 or self.width % 8:
+            # Four heads, each of an even width.
+            raise ConfigError(f"width: expected a multiple of 8, got {self.width}")
+
 
 def teach_tiny_reader(config: TinyReaderConfig) -> tuple[Reader, float]:
     """Train a reader from nothing on text; return it frozen, with the accuracy of its last steps.
 
     Args:
         config: sizes and training.
+
+    Raises:
+        RunError: a loss that is not finite.
     """
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -92,6 +108,8 @@ def teach_tiny_reader(config: TinyReaderConfig) -> tuple[Reader, float]:
         ends = torch.full_like(targets, reader.end)
         loss = cross_entropy(logits.flatten(0, 1), targets.flatten())
         loss = loss + cross_entropy(output[:, asked].flatten(0, 1), ends.flatten())
+        if not torch.isfinite(loss):
+            raise RunError("tiny reader: expected a finite loss, got NaN or Inf: lower lr")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from llgbm.deltas import atomic
 from llgbm.deltas.environment import environment
-from llgbm.deltas.errors import RunError, require_at_least, require_seed
+from llgbm.deltas.errors import RunError, SettingError, require_at_least, require_seed
 from llgbm.latentwire.data.order import drawn
 from llgbm.latentwire.data.squad import load_squad
 from llgbm.latentwire.examples import Example, check_examples
 from llgbm.latentwire.lora_parameters import LoRAParameters
 from llgbm.latentwire.prefix import replayed
 from llgbm.latentwire.reader import Reader, load_reader
-from llgbm.latentwire.reader_files import save_reader
+from llgbm.latentwire.reader_files import check_replaceable, save_reader
 from llgbm.latentwire.scoring import score
 from llgbm.latentwire.training.schedule import learning_rate_factor
 
@@ -54,7 +54,9 @@ class TuneReaderConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, steps=self.steps, batch_size=self.batch_size, r=self.r)
-        require_at_least(0, lr=self.lr)
+        require_at_least(0, lr=self.lr, lora_alpha=self.lora_alpha)
+        if self.lr > 1:
+            raise SettingError(f"lr: expected at most 1, got {self.lr:g}")
         require_seed(self.seed)
 
 
@@ -62,11 +64,10 @@ def tune_reader(config: TuneReaderConfig) -> Path:
     """Tune, merge, write; return the folder.
 
     Raises:
-        RunError: the folder exists.
+        RunError: the folder exists, or holds what is no reader's.
         ModelError: the model cannot be loaded.
     """
-    if config.out.exists() and not config.overwrite:
-        raise RunError(f"{config.out}: exists; use it as it is, or give --overwrite")
+    check_replaceable(config.out, config.overwrite)
     reader = load_reader(config.model)
     losses = tune(reader, [question.example for question in load_squad("train")], config)
     with atomic.folder(config.out) as folder:
@@ -96,6 +97,9 @@ def tune(reader: Reader, examples: Sequence[Example], config: TuneReaderConfig) 
 
     Returns:
         Loss of every step, nats a token.
+
+    Raises:
+        RunError: a loss that is not finite.
     """
     check_examples(examples)
     torch.manual_seed(config.seed)
@@ -115,6 +119,8 @@ def tune(reader: Reader, examples: Sequence[Example], config: TuneReaderConfig) 
                 [reader.answer_tokens(example.answer) for example in batch],
             )
             loss = scored.nll.mean()
+            if not torch.isfinite(loss):
+                raise RunError("tune reader: expected a finite loss, got NaN or Inf: lower lr")
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         torch.nn.utils.clip_grad_norm_(lora.parameters(), 1.0)

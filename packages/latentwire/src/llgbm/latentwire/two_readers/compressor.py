@@ -168,12 +168,19 @@ class SharedCompressor(nn.Module):
         """Fit what is fitted once and not trained, on all texts of the training split."""
         for pooler in self.pooler.values():
             cast(Pooler, pooler).fit(self.encoder, texts)
+        self._fit_calibration(FIRST, texts)
+        self.fit_second(texts)
+
+    def fit_second(self, texts: Sequence[str]) -> None:
+        """Fit what only the second reader has: its bridge and its calibration."""
         if self.config.second.bridge:
             fit_bridge(self._bridged(), self.readers[FIRST], self.readers[SECOND])
-        for name, reader in self.readers.items():
-            parts = cast(Port, self.port[name]).parts
-            if "calibration" in parts:
-                cast(Calibration, parts["calibration"]).fit(reader, texts)
+        self._fit_calibration(SECOND, texts)
+
+    def _fit_calibration(self, name: str, texts: Sequence[str]) -> None:
+        parts = cast(Port, self.port[name]).parts
+        if "calibration" in parts:
+            cast(Calibration, parts["calibration"]).fit(self.readers[name], texts)
 
     def take_over(self, single: Compressor) -> None:
         """Start from a compressor of the first reader alone; private poolers start as its own.

@@ -34,6 +34,7 @@ class SharedTraining(Training[SharedCompressor, SharedObjective]):
         first: frozen.
         second: frozen.
         folder: of the run; one with the same settings is resumed.
+        overwrite: remove a run that is there first.
 
     Raises:
         RunError: the folder holds another run.
@@ -41,17 +42,26 @@ class SharedTraining(Training[SharedCompressor, SharedObjective]):
     """
 
     def __init__(
-        self, config: TwoReadersConfig, first: Reader, second: Reader, folder: Path
+        self,
+        config: TwoReadersConfig,
+        first: Reader,
+        second: Reader,
+        folder: Path,
+        overwrite: bool = False,
     ) -> None:
         compressor = SharedCompressor(config.compressor, first, second, config.seed)
         if config.start_from:
             compressor.take_over(load_compressor(Path(config.start_from), first)[0])
-        super().__init__(config, compressor, first, folder)
+        super().__init__(config, compressor, first, folder, overwrite)
         self.readers = compressor.readers
         self.views = {name: compressor.view(name) for name in READERS}
 
     def _fit_parts(self, texts: Sequence[str]) -> None:
-        self.compressor.fit(texts)
+        if self.config.start_from:
+            # What was taken over is fitted and trained; the way to the second reader is not.
+            self.compressor.fit_second(texts)
+        else:
+            self.compressor.fit(texts)
 
     def _objective(self, stage: StageConfig) -> SharedObjective:
         return SharedObjective(stage.losses, self.compressor)

@@ -1,0 +1,56 @@
+"""Overfitting: a compressor trained on a few questions until it knows them, asked the same again.
+
+The parts work together only if this succeeds; it says nothing of new texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from llgbm.latentwire.commands.evaluate import EVALUATION
+from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.data.sources import SquadSourceConfig
+from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.evaluation.results import Evaluation
+from llgbm.latentwire.experiments.presets import LatentwirePreset
+from llgbm.latentwire.experiments.variants import ROW_NAMES
+from llgbm.latentwire.reader import load_reader
+from llgbm.latentwire.training.loop import CompressorTraining
+
+
+def memorise_table(
+    folder: Path, preset: LatentwirePreset, reader: str
+) -> tuple[Mapping[str, list[Evaluation]], str]:
+    """One evaluation, on the very questions of the training; the row is `latent`."""
+    path = folder / EVALUATION
+    name = f"{preset.overfit_samples} questions, 4x"
+    if not path.exists():
+        data = SquadSourceConfig(limit=preset.overfit_samples, longest=preset.longest)
+        config = read_config(
+            "recipe",
+            [
+                f"reader={reader}",
+                "compressor.slots.ratio=4",
+                f"compressor.encoder.r={preset.r}",
+                f"stages=[{{name='questions', steps={preset.overfit_steps}, lr=1e-3, "
+                f"batch_size={preset.batch_size}, "
+                f"data={{name='squad', limit={data.limit}, longest={data.longest}}}}}]",
+                "diagnose_every=0",
+            ],
+        )
+        loaded = load_reader(reader)
+        # Always from the start: what is measured is the last step, which no file holds.
+        training = CompressorTraining(config, loaded, folder / "run", overwrite=True)
+        training.fit()
+        source = data.open(config.seed)
+        examples = source.batch(preset.overfit_samples, 0)
+        evaluate(
+            loaded,
+            # The last step, not the best on other questions: memory is what is asked about.
+            training.compressor,
+            examples,
+            rows_by_name(ROW_NAMES),
+            scale=f"{reader}, the {len(examples)} training questions themselves",
+        ).write(path)
+    return {name: [Evaluation.read(path)]}, "latent"

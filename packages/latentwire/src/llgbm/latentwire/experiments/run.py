@@ -1,0 +1,104 @@
+"""`llgbm-latentwire experiment`: one table, or all of them, at a preset's size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from llgbm.deltas.bootstrap import Interval
+from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.evaluation.ablation import Ablation, ablation_table
+from llgbm.latentwire.evaluation.results import Evaluation
+from llgbm.latentwire.experiments.dimension import dimension_table
+from llgbm.latentwire.experiments.memorise import memorise_table
+from llgbm.latentwire.experiments.presets import PRESETS, LatentwirePreset, PresetName
+from llgbm.latentwire.experiments.recipe import recipe_table
+from llgbm.latentwire.experiments.tables import TABLES
+from llgbm.latentwire.experiments.variants import Asked, measured_runs, summarise
+from llgbm.latentwire.registry import unknown
+
+Measured = Mapping[str, list[Evaluation]]
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Run a table of the seed again, or the recipe; runs that are there are not done again.
+
+    Args:
+        name: of a table, or `all`.
+        run: folder of all trainings.
+        preset: sizes: `smoke` (seconds on a tiny reader), `small` (two CPU cores) or `gpu`.
+        reader: a base model's name, or the folder of a tuned reader: the same for every table.
+        out: folder of the results, one JSON file a table; RUN/results where not given.
+    """
+
+    name: Positional[str]
+    run: Path
+    preset: PresetName = "small"
+    reader: str = "smollm2-135m"
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.name != "all" and self.name not in EXPERIMENTS:
+            raise ConfigError(f"experiment: {unknown(self.name, ['all', *EXPERIMENTS])}")
+
+
+def experiment(config: ExperimentConfig) -> list[Path]:
+    """Run, print and write; return the result files."""
+    written = []
+    preset = PRESETS[config.preset]
+    for name in EXPERIMENTS if config.name == "all" else [config.name]:
+        question, table = EXPERIMENTS[name]
+        print(f"{name}: {question} ({config.preset})")
+        measured, row = table(config.run / config.preset / name, preset, config.reader)
+        result = result_of(name, question, measured, row)
+        path = (config.out or config.run / "results") / f"{config.preset}-latentwire-{name}.json"
+        result.write(path)
+        print(ablation_table(result.runs))
+        print(f"{path}: {result.scale}")
+        written.append(path)
+    return written
+
+
+def result_of(name: str, question: str, measured: Measured, row: str) -> Ablation:
+    """Sum up one table.
+
+    Args:
+        name: of the table.
+        question: that it answers.
+        measured: evaluations by variant, one a seed.
+        row: of the evaluations that a variant is about.
+    """
+    first = next(iter(measured.values()))[0]
+    runs: dict[str, Mapping[str, Interval]] = {
+        variant: summarise(evaluations, row) for variant, evaluations in measured.items()
+    }
+    seeds = tuple(range(max(len(evaluations) for evaluations in measured.values())))
+    return Ablation(name, question, (), seeds, first.scale, first.environment, runs)
+
+
+def _table(name: str) -> Callable[[Path, LatentwirePreset, str], tuple[Measured, str]]:
+    def run(folder: Path, preset: LatentwirePreset, reader: str) -> tuple[Measured, str]:
+        variants = TABLES[name].variants(preset)
+        trainings = {
+            (variant, 0): read_config("recipe", [f"reader={reader}", *what.words])
+            for variant, what in variants.items()
+        }
+        untrained = frozenset(v for v, what in variants.items() if not what.trained)
+        return measured_runs(folder, trainings, Asked(preset.questions), untrained), "latent"
+
+    return run
+
+
+EXPERIMENTS: Mapping[
+    str, tuple[str, Callable[[Path, LatentwirePreset, str], tuple[Measured, str]]]
+] = {
+    "dimension": ("How many numbers a token does a reader need (PCA)?", dimension_table),
+    **{name: (table.question, _table(name)) for name, table in TABLES.items()},
+    "memorise": ("Can a compressor learn a few texts by heart?", memorise_table),
+    "recipe": ("What does the recipe reach at 4, 8 and 16 tokens a slot?", recipe_table),
+}

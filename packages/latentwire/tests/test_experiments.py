@@ -1,0 +1,80 @@
+"""Tables build every variant they name, are resumed, and write what the report reads."""
+
+import json
+
+import pytest
+
+from llgbm.latentwire.cli import CONSOLE
+from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.compressor import Compressor
+from llgbm.latentwire.data.sources import SquadSourceConfig
+from llgbm.latentwire.evaluation.ablation import Ablation
+from llgbm.latentwire.experiments.presets import PRESETS
+from llgbm.latentwire.experiments.tables import TABLES
+from llgbm.latentwire.losses.objective import Objective
+from llgbm.latentwire.reader_files import save_reader
+
+
+@pytest.fixture(scope="module")
+def reader_folder(tiny_reader, teach, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reader") / "tiny"
+    folder.mkdir()
+    asked = SquadSourceConfig(longest=80).open(0)
+    # Those that tables of the smoke preset ask, so that text helps the reader at all.
+    examples = [*asked.questions("validation")[:8], *asked.questions("test")[:8]]
+    examples += SquadSourceConfig(limit=4, longest=80).open(0).batch(4, 0)
+    save_reader(teach(tiny_reader, examples, steps=20), folder)
+    return folder
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_variant_of_every_table_is_a_config(table, preset) -> None:
+    variants = TABLES[table].variants(PRESETS[preset])
+    configs = {name: read_config("recipe", what.words) for name, what in variants.items()}
+    assert len({json.dumps(str(config)) for config in configs.values()}) == len(variants) >= 5
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
+    for what in TABLES[table].variants(PRESETS["smoke"]).values():
+        config = read_config("recipe", what.words)
+        compressor = Compressor(config.compressor, tiny_reader)
+        for stage in config.stages:
+            Objective(stage.losses, compressor, tiny_reader)
+
+
+@pytest.mark.parametrize("name", ["dimension", "annealing", "memorise", "recipe"])
+def test_a_table_is_run_written_and_not_run_twice(name, reader_folder, tmp_path, capsys) -> None:
+    words = ["experiment", name, "--run", str(tmp_path / "run"), "--preset", "smoke"]
+    words += ["--reader", str(reader_folder), "--out", str(tmp_path / "out")]
+    assert CONSOLE.run(words) == 0, capsys.readouterr().err
+    path = tmp_path / "out" / f"smoke-latentwire-{name}.json"
+    result = Ablation.read(path)
+    assert result.name == name
+    assert all("f1" in numbers and "minus_text" in numbers for numbers in result.runs.values())
+    before = path.read_bytes()
+    stamps = {each: each.stat().st_mtime_ns for each in tmp_path.rglob("evaluation.json")}
+    assert CONSOLE.run(words) == 0
+    assert path.read_bytes() == before
+    assert {each: each.stat().st_mtime_ns for each in stamps} == stamps
+
+
+def test_a_table_that_was_asked_other_questions_is_not_mixed_in(
+    reader_folder, tmp_path, capsys
+) -> None:
+    words = ["ablate", str(tmp_path), "compressor.slots.ratio=2,4", f"reader={reader_folder}"]
+    words += ["compressor.encoder.name=embeddings", "--config", "smoke", "--questions", "6"]
+    assert CONSOLE.run(words) == 0
+    next(iter(tmp_path.glob("*/seed-0/evaluation.json"))).unlink()
+    assert CONSOLE.run([*words[:-1], "5"]) == 2
+    assert "was asked other questions" in capsys.readouterr().err
+    words.insert(4, "stages.0.steps=1")
+    assert CONSOLE.run(words) == 2
+    assert "stages.0.steps: this run was begun with 2, got 1" in capsys.readouterr().err
+
+
+def test_an_unknown_table_is_told_with_the_nearest(tmp_path, capsys) -> None:
+    assert CONSOLE.run(["experiment", "poolrs", "--run", str(tmp_path / "r")]) == 2
+    assert "did you mean 'poolers'" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
