@@ -237,7 +237,7 @@ def state(change):
     ("damage", "message"),
     [
         *((progress(**{key: "gone"}), f"{key}: expected what a training saves, got 'nothing'")
-          for key in ("stage", "step", "total", "best", "seconds", "objective")),
+          for key in ("stage", "step", "total", "smoothed", "best", "seconds", "objective")),
         *((progress(**{key: "x"}), f"{key}: expected what a training saves, got 'x'")
           for key in ("stage", "step", "total", "smoothed", "best", "seconds", "objective")),
         (progress(stage=5), "stage: expected"),

@@ -6,7 +6,7 @@ import torch
 from llgbm.deltas.errors import MissingPackageError
 from llgbm.latentwire.bottlenecks import BOTTLENECKS, DiscreteBottleneck
 from llgbm.latentwire.bottlenecks.finite import FiniteConfig
-from llgbm.latentwire.bottlenecks.noise import NoiseConfig
+from llgbm.latentwire.bottlenecks.rounding import RoundingConfig
 from llgbm.latentwire.bottlenecks.vector import VectorConfig
 from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.errors import ConfigError
@@ -72,7 +72,7 @@ def test_codes_out_of_range_or_of_another_number_are_refused(config, tiny_reader
             bottleneck.from_codes(wrong)
 
 
-@pytest.mark.parametrize("config", [*DISCRETE, NoiseConfig(), NoiseConfig(block=0)])
+@pytest.mark.parametrize("config", [*DISCRETE, RoundingConfig(), RoundingConfig(block=0)])
 def test_what_stands_at_masked_slots_changes_nothing(config, tiny_reader: Reader) -> None:
     given = latents()
     clean = Latents(given.values * given.mask[..., None], given.mask)
@@ -86,7 +86,7 @@ def test_what_stands_at_masked_slots_changes_nothing(config, tiny_reader: Reader
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
-@pytest.mark.parametrize("config", [*DISCRETE, NoiseConfig()])
+@pytest.mark.parametrize("config", [*DISCRETE, RoundingConfig()])
 def test_gradients_pass_to_latents_in_training_and_in_evaluation(config, tiny_reader) -> None:
     bottleneck = built(config, tiny_reader)
     for mode in (True, False):
@@ -215,7 +215,7 @@ def test_finite_values_start_as_large_as_the_readers_embeddings(tiny_reader: Rea
 @pytest.mark.parametrize("block", [0, 8])
 @pytest.mark.parametrize("bits", [8, 6, 4])
 def test_rounded_latents_lose_nothing_on_the_wire(bits: int, block: int, tiny_reader) -> None:
-    bottleneck = NoiseConfig(bits, block).build(WIDTH, tiny_reader)
+    bottleneck = RoundingConfig(bits, block).build(WIDTH, tiny_reader)
     given = latents()
     clean = Latents(given.values * given.mask[..., None], given.mask)
     for mode in (True, False):
@@ -236,8 +236,8 @@ def test_settings_out_of_bounds_are_refused(tiny_reader) -> None:
         (FiniteConfig(levels=()), "at least 3 each"),
         (FiniteConfig(levels=(256, 257)), "65536 multiplied"),
         (FiniteConfig(groups=0), "groups: expected at least 1"),
-        (NoiseConfig(bits=5), "got 5 and 8"),
-        (NoiseConfig(block=-1), "got 4 and -1"),
+        (RoundingConfig(bits=5), "got 5 and 8"),
+        (RoundingConfig(block=-1), "got 4 and -1"),
     ):
         with pytest.raises(ConfigError, match=message):
             config.build(WIDTH, tiny_reader)

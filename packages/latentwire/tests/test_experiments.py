@@ -74,6 +74,20 @@ def test_a_table_that_was_asked_other_questions_is_not_mixed_in(
     assert "this run was begun with" in capsys.readouterr().err
 
 
+def test_capacity_is_measured_once_and_written(reader_folder, tmp_path, capsys) -> None:
+    words = ["experiment", "capacity", "--run", str(tmp_path), "--preset", "smoke"]
+    words += ["--reader", str(reader_folder)]
+    assert CONSOLE.run(words) == 0
+    path = tmp_path / "results/smoke-latentwire-capacity.json"
+    result = json.loads(path.read_text())
+    assert len(result["recall"]) == 1
+    assert result["slots"] == [-(-tokens // 4) for tokens in result["tokens"]]
+    assert result["steps"] <= 5
+    stamp = path.stat().st_mtime_ns
+    assert CONSOLE.run(words) == 0
+    assert path.stat().st_mtime_ns == stamp
+
+
 def test_an_unknown_table_is_told_with_the_nearest(tmp_path, capsys) -> None:
     assert CONSOLE.run(["experiment", "poolrs", "--run", str(tmp_path / "r")]) == 2
     assert "did you mean 'poolers'" in capsys.readouterr().err

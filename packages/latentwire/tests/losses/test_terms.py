@@ -149,9 +149,9 @@ def test_vq_is_the_bottleneck_s_loss_and_moves_the_compressor(
 def test_vq_refuses_what_has_no_loss(step, examples, built, step_of, compressor_of):
     with pytest.raises(ConfigError, match="bottleneck, got none"):
         built(VQTermConfig(), step)
-    bare = step_of(compressor_of(bottleneck=BOTTLENECKS["noise"]()), examples)
+    bare = step_of(compressor_of(bottleneck=BOTTLENECKS["rounding"]()), examples)
     term = built(VQTermConfig(), bare)
-    with pytest.raises(ConfigError, match="'noise'"):
+    with pytest.raises(ConfigError, match="'rounding'"):
         term(bare)
     bare.compressor.eval()
     assert term(bare) == 0

@@ -90,10 +90,10 @@ def write(
     settings = decoding or DecodingConfig()
     rows = build_rows(reader, prefix, endings, padding_side="left")
     cache = cache_of(reader, prefix)
-    _wait(reader)
+    wait_for_device(reader)
     begin = time.perf_counter()
     state = decode(reader, rows.embeds, rows.mask, prefix, cache).last_hidden_state[:, -1]
-    _wait(reader)
+    wait_for_device(reader)
     middle = time.perf_counter()
     count = len(endings)
     mask = rows.mask
@@ -103,10 +103,10 @@ def write(
     open_rows = [True] * count
     draw = torch.Generator(device="cpu").manual_seed(settings.seed)
     for step in range(settings.max_new_tokens):
-        chosen = _choose(reader, state, step, settings, draw)
+        chosen = choose_token(reader, state, step, settings, draw)
         for index, token in enumerate(chosen.tolist()):
             if open_rows[index]:
-                open_rows[index] = not _ends(reader, token, written[index])
+                open_rows[index] = not is_done(reader, token, written[index])
                 if token != reader.end:
                     written[index].append(token)
         if not any(open_rows) or step + 1 == settings.max_new_tokens:
@@ -120,12 +120,12 @@ def write(
             use_cache=True,
         )
         state = output.last_hidden_state[:, -1]
-    _wait(reader)
+    wait_for_device(reader)
     texts = [reader.text_of(tokens) for tokens in written]
     return Written(texts, written, middle - begin, time.perf_counter() - middle)
 
 
-def _choose(
+def choose_token(
     reader: Reader, state: Tensor, step: int, settings: DecodingConfig, draw: torch.Generator
 ) -> Tensor:
     """Next token [b] from last hidden states [b, h]."""
@@ -141,13 +141,14 @@ def _choose(
     return order.gather(1, place)[:, 0]
 
 
-def _ends(reader: Reader, token: int, before: list[int]) -> bool:
+def is_done(reader: Reader, token: int, before: list[int]) -> bool:
     """Whether a row is done: the end token, or the end of a line that holds something."""
     if token == reader.end:
         return True
     return reader.holds_new_line(token) and bool(reader.text_of([*before, token]))
 
 
-def _wait(reader: Reader) -> None:
+def wait_for_device(reader: Reader) -> None:
+    """Return when all that the reader's device was asked is done: seconds are then its own."""
     if reader.device.type == "cuda":
         torch.cuda.synchronize(reader.device)

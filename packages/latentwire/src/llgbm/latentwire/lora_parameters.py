@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from llgbm.deltas.functional import FunctionalLoRA
-from llgbm.deltas.spec import LoRASpec
+from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.latentwire.reader import Reader
 
@@ -22,13 +22,22 @@ class LoRAParameters(nn.Module):
         r: rank.
         lora_alpha: LoRA alpha.
         layers: decoder layers; all where None.
+        target_modules: names of linears.
+
+    Raises:
+        ModelError: a target module that the reader lacks.
     """
 
     def __init__(
-        self, reader: Reader, r: int, lora_alpha: float, layers: Sequence[int] | None = None
+        self,
+        reader: Reader,
+        r: int,
+        lora_alpha: float,
+        layers: Sequence[int] | None = None,
+        target_modules: Iterable[str] = ALL_LINEAR,
     ) -> None:
         super().__init__()
-        self.spec = LoRASpec.from_model(reader.model, r, lora_alpha, layers=layers)
+        self.spec = LoRASpec.from_model(reader.model, r, lora_alpha, target_modules, layers)
         self._functional = FunctionalLoRA(reader.model, self.spec)
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         for module in self.spec.modules:

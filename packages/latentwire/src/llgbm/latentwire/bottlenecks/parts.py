@@ -2,7 +2,7 @@
 
 from llgbm.latentwire.bottlenecks.base import NoBottleneckConfig
 from llgbm.latentwire.bottlenecks.finite import FiniteConfig
-from llgbm.latentwire.bottlenecks.noise import NoiseConfig
+from llgbm.latentwire.bottlenecks.rounding import RoundingConfig
 from llgbm.latentwire.bottlenecks.vector import VectorConfig
 
-PARTS = (NoBottleneckConfig, VectorConfig, FiniteConfig, NoiseConfig)
+PARTS = (NoBottleneckConfig, VectorConfig, FiniteConfig, RoundingConfig)

@@ -48,10 +48,10 @@ def compress(config: CompressConfig) -> Path:
         raise PromptError(f"{config.out}: expected another file than the text, got the same")
     check_output(config.out, config.run)
     compressor, reader = load_compressor(config.run)
-    # Before anything is written: a text may be too long for the reader and not for the encoder.
-    others = text_rows(reader, text) if config.account else []
     with torch.no_grad():
         latents = compressor.encode([text])
+    # Before anything is written: a text may be too long for the reader and not for the encoder.
+    others = text_rows(reader, text) if config.account else []
     bottleneck = compressor.bottleneck
     size = write_latents(
         config.out,

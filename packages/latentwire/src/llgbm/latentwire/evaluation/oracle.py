@@ -1,8 +1,8 @@
 """Capacity oracle: how much of a text can M free vectors tell a frozen reader at all?
 
 No encoder takes part: the vectors of each sample are optimised against the reader itself. What is
-found is there to be written by a compressor with as many slots; where little is found, the vectors or
-the optimisation may be at fault (anchor, section 4, step 2).
+found could be written by a compressor with as many slots; where little is found, vectors or
+optimisation may be at fault (anchor, section 4, step 2).
 """
 
 from __future__ import annotations

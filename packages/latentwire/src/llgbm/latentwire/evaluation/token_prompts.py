@@ -17,7 +17,13 @@ from torch.nn.utils.rnn import pad_sequence
 from llgbm.deltas.next_tokens import next_token_logits
 from llgbm.latentwire.errors import PromptError
 from llgbm.latentwire.evaluation.prompts import Prompts
-from llgbm.latentwire.generation import DecodingConfig, Written, _choose, _ends, _wait
+from llgbm.latentwire.generation import (
+    DecodingConfig,
+    Written,
+    choose_token,
+    is_done,
+    wait_for_device,
+)
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored, cache_of
 
@@ -52,26 +58,26 @@ class TokenPrompts(Prompts):
         reader = self.reader
         ids, mask = padded(reader, self.ids, "left")
         cache = cache_of(reader)
-        _wait(reader)
+        wait_for_device(reader)
         begin = time.perf_counter()
         state = _states(reader, ids, mask, cache)[:, -1]
-        _wait(reader)
+        wait_for_device(reader)
         middle = time.perf_counter()
         written: list[list[int]] = [[] for _ in self.ids]
         still = [True] * len(self.ids)
         draw = torch.Generator(device="cpu").manual_seed(decoding.seed)
         for step in range(decoding.max_new_tokens):
-            chosen = _choose(reader, state, step, decoding, draw)
+            chosen = choose_token(reader, state, step, decoding, draw)
             for index, token in enumerate(chosen.tolist()):
                 if still[index]:
-                    still[index] = not _ends(reader, token, written[index])
+                    still[index] = not is_done(reader, token, written[index])
                     if token != reader.end:
                         written[index].append(token)
             if not any(still) or step + 1 == decoding.max_new_tokens:
                 break
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             state = _states(reader, chosen[:, None], mask, cache)[:, -1]
-        _wait(reader)
+        wait_for_device(reader)
         texts = [reader.text_of(tokens) for tokens in written]
         return Written(texts, written, middle - begin, time.perf_counter() - middle)
 

@@ -13,6 +13,7 @@ from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.ablation import Ablation, ablation_table
 from llgbm.latentwire.evaluation.results import Evaluation
+from llgbm.latentwire.experiments.capacity import QUESTION, measure_capacity
 from llgbm.latentwire.experiments.dimension import dimension_table
 from llgbm.latentwire.experiments.memorise import memorise_table
 from llgbm.latentwire.experiments.presets import PRESETS, LatentwirePreset, PresetName
@@ -52,15 +53,19 @@ def experiment(config: ExperimentConfig) -> list[Path]:
     written = []
     preset = PRESETS[config.preset]
     for name in EXPERIMENTS if config.name == "all" else [config.name]:
-        question, table = EXPERIMENTS[name]
+        path = (config.out or config.run / "results") / f"{config.preset}-latentwire-{name}.json"
+        written.append(path)
+        if name == CAPACITY:
+            print(f"{name}: {QUESTION} ({config.preset})")
+            measure_capacity(preset, config.reader, path)
+            continue
+        question, table = TABLES_BY_NAME[name]
         print(f"{name}: {question} ({config.preset})")
         measured, row = table(config.run / config.preset / name, preset, config.reader)
         result = result_of(name, question, measured, row)
-        path = (config.out or config.run / "results") / f"{config.preset}-latentwire-{name}.json"
         result.write(path)
         print(ablation_table(result.runs))
         print(f"{path}: {result.scale}")
-        written.append(path)
     return written
 
 
@@ -94,7 +99,7 @@ def _table(name: str) -> Callable[[Path, LatentwirePreset, str], tuple[Measured,
     return run
 
 
-EXPERIMENTS: Mapping[
+TABLES_BY_NAME: Mapping[
     str, tuple[str, Callable[[Path, LatentwirePreset, str], tuple[Measured, str]]]
 ] = {
     "dimension": ("How many numbers a token does a reader need (PCA)?", dimension_table),
@@ -102,3 +107,5 @@ EXPERIMENTS: Mapping[
     "memorise": ("Can a compressor learn a few texts by heart?", memorise_table),
     "recipe": ("What does the recipe reach at 4, 8 and 16 tokens a slot?", recipe_table),
 }
+CAPACITY = "capacity"
+EXPERIMENTS = (CAPACITY, *TABLES_BY_NAME)

@@ -407,7 +407,7 @@ class Training(ABC, Generic[C, L]):
             "stage": known,
             "step": whole(progress.get("step"), steps),
             "total": whole(progress.get("total"), sum(each.steps for each in stages)),
-            "smoothed": smoothed is None or number(smoothed),
+            "smoothed": "smoothed" in progress and (smoothed is None or number(smoothed)),
             "best": number(progress.get("best")),
             "seconds": number(progress.get("seconds"), 0),
             "objective": isinstance(objective, dict),

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from llgbm.deltas.functional import FunctionalLoRA
-from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
-from llgbm.deltas.weights import LoRAWeights
+from llgbm.deltas.spec import ALL_LINEAR
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
+from llgbm.latentwire.lora_parameters import LoRAParameters
 from llgbm.latentwire.prefix import Prefix, from_embeddings
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.ways.base import WAYS, Way
@@ -54,21 +52,10 @@ class LoRAWay(Way):
 
     def __init__(self, config: LoRAWayConfig, reader: Reader) -> None:
         super().__init__()
-        self.spec = LoRASpec.from_model(
-            reader.model,
-            config.r,
-            config.lora_alpha,
-            config.target_modules,
-            layers=list(range(config.layers)) or None,
+        layers = list(range(config.layers)) or None
+        self.lora = LoRAParameters(
+            reader, config.r, config.lora_alpha, layers, config.target_modules
         )
-        self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
-        for module in self.spec.modules:
-            # Dots divide a state's names.
-            key = module.path.replace(".", "/")
-            factor = torch.empty(1, config.r, module.in_features)
-            nn.init.kaiming_uniform_(factor[0], a=5**0.5)
-            self.lora_A[key] = nn.Parameter(factor)
-            self.lora_B[key] = nn.Parameter(torch.zeros(1, module.out_features, config.r))
 
     def prefix(self, reader: Reader, latents: Latents, embeds: Tensor | None) -> Prefix:
         """Return the adapter's vectors as they are."""
@@ -78,15 +65,5 @@ class LoRAWay(Way):
     @contextmanager
     def attached(self, reader: Reader, latents: Latents) -> Iterator[None]:
         """Run the reader with the LoRA; see `Way.attached`."""
-        functional = FunctionalLoRA(reader.model, self.spec)
-        with changed(reader), functional.applied(self.weights):
+        with changed(reader), self.lora.applied():
             yield
-
-    @property
-    def weights(self) -> LoRAWeights:
-        """The factors as adapters, n = 1, which every row of a batch shares."""
-        return LoRAWeights(
-            self.spec,
-            {key.replace("/", "."): factor for key, factor in self.lora_A.items()},
-            {key.replace("/", "."): factor for key, factor in self.lora_B.items()},
-        )

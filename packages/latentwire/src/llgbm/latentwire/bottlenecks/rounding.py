@@ -11,9 +11,9 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.wire.quantise import BLOCK, INT_BITS, dequantise, quantise
 
 
-@BOTTLENECKS.register("noise")
+@BOTTLENECKS.register("rounding")
 @dataclass(frozen=True)
-class NoiseConfig:
+class RoundingConfig:
     """Whole numbers times fp16 scales, in training and in evaluation.
 
     Args:
@@ -25,7 +25,7 @@ class NoiseConfig:
     bits: int = 4
     block: int = BLOCK
 
-    def build(self, width: int, reader: Reader) -> Noise:
+    def build(self, width: int, reader: Reader) -> Rounding:
         """Build it.
 
         Raises:
@@ -36,13 +36,13 @@ class NoiseConfig:
                 f"bottleneck: expected bits of {INT_BITS} and no negative block, "
                 f"got {self.bits} and {self.block}"
             )
-        return Noise(self, width)
+        return Rounding(self, width)
 
 
-class Noise(Bottleneck):
+class Rounding(Bottleneck):
     """Rounding with the gradient of the identity."""
 
-    def __init__(self, config: NoiseConfig, width: int) -> None:
+    def __init__(self, config: RoundingConfig, width: int) -> None:
         super().__init__(width)
         self.config = config
 
