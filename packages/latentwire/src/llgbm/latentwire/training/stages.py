@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from llgbm.deltas.atomic import save_tensors, write_json
+from llgbm.deltas.atomic import write_json
 from llgbm.deltas.environment import environment
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.metrics_log import MetricsLog
-from llgbm.deltas.tensor_state import load_training_state, read_tensors, training_state
 from llgbm.latentwire.collapse import CollapseDetector
 from llgbm.latentwire.data.sources import Source
 from llgbm.latentwire.diagnostics import diagnose, part_gradient_norms, term_gradient_norms
@@ -30,13 +29,18 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored
 from llgbm.latentwire.training.config import StageConfig, TrainConfig
 from llgbm.latentwire.training.files import RunFiles, write_settings
+from llgbm.latentwire.training.saved_state import (
+    PROGRESS,
+    SavedState,
+    read_state,
+    restore,
+    save_state,
+)
 from llgbm.latentwire.training.schedule import learning_rate_factor
 from llgbm.latentwire.training.step_losses import Loss, Losses
 
 # A part that no loss has moved after so many steps is a mistake of the config (rule 12).
 SILENT_STEPS = 25
-# What AdamW keeps of a parameter that has moved, beside its step.
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 C = TypeVar("C", bound=nn.Module)
@@ -126,7 +130,7 @@ class Training(ABC, Generic[C, L]):
             return self._fit()
 
     def _fit(self) -> C:
-        resumed = self._read_progress()
+        resumed = self._resume()
         log = MetricsLog(self.files.metrics, self.total or -1)
         self.diagnostics = MetricsLog(self.files.diagnostics, self.total or -1)
         while self.stage < len(self.config.stages):
@@ -150,9 +154,7 @@ class Training(ABC, Generic[C, L]):
         self.files.progress.unlink(missing_ok=True)
         return self._load()
 
-    def _fit_stage(
-        self, stage: StageConfig, log: MetricsLog, resumed: dict[str, Any] | None
-    ) -> None:
+    def _fit_stage(self, stage: StageConfig, log: MetricsLog, resumed: SavedState | None) -> None:
         source: Source = stage.data.open(self.config.seed)
         if self.total == 0 and self.step == 0:
             self._fit_parts(source.texts())
@@ -166,7 +168,7 @@ class Training(ABC, Generic[C, L]):
             list(trained.values()), lr=stage.lr, weight_decay=stage.weight_decay
         )
         if resumed is not None:
-            self._load_state(resumed, optimizer, trained, objective)
+            restore(self.files, resumed, self.compressor, objective, optimizer, trained)
         # A resumed stage may have few steps left: its first part has passed this check.
         silent = {name for name in trained if _always_read(name)} if resumed is None else set()
         if self.step == 0:
@@ -194,7 +196,9 @@ class Training(ABC, Generic[C, L]):
                 if self.step % self.config.validate_every == 0 or self.step == stage.steps:
                     self._validate(held_out, log, stage)
                 if self.step % self.config.save_every == 0 and self.step < stage.steps:
-                    self._save_state(optimizer, trained, objective)
+                    save_state(
+                        self.files, self._progress, self.compressor, objective, optimizer, trained
+                    )
 
     def _train_step(
         self,
@@ -345,123 +349,17 @@ class Training(ABC, Generic[C, L]):
         for said in texts.values():
             CollapseDetector().require_health(said, [example.answer for example in held_out])
 
-    def _save_state(
-        self,
-        optimizer: torch.optim.Optimizer,
-        trained: dict[str, nn.Parameter],
-        objective: L,
-    ) -> None:
-        tensors = training_state(optimizer, list(trained.values()))
-        # The rest: buffers, and parts that this stage leaves alone.
-        held = {**self.compressor.state_dict(), **objective.state_dict(prefix="heads.")}
-        tensors |= {f"held.{name}": each for name, each in held.items() if name not in trained}
-        tensors["step"] = torch.tensor(self.total)
-        save_tensors(self.files.state, tensors)
-        write_json(
-            self.files.progress,
-            {
-                "stage": self.stage,
-                "step": self.step,
-                "total": self.total,
-                "smoothed": self.smoothed,
-                "best": self.best,
-                "seconds": self.seconds,
-                "objective": objective.state(),
-            },
-        )
-
-    def _read_progress(self) -> dict[str, Any] | None:
-        if not self.files.progress.exists():
-            return None
-        progress = read_json(self.files.progress, RunError)
-        tensors = read_tensors(self.files.state)
-        self._check_progress(progress, tensors)
-        if int(tensors["step"]) != progress["total"]:
-            # A crash fell between the two files: that part is done again from the start.
-            return None
-        self.stage, self.step = progress["stage"], progress["step"]
-        self.total, self.seconds = progress["total"], progress["seconds"]
-        self.smoothed, self.best = progress["smoothed"], progress["best"]
-        return {"tensors": tensors, "objective": progress["objective"]}
-
-    def _check_progress(self, progress: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Refuse what no saved state says, before anything of the run is touched.
-
-        Raises:
-            RunError: a key missing, or a value that cannot be.
-        """
-
-        def number(value: Any, least: float = -math.inf) -> bool:
-            plain = isinstance(value, int | float) and not isinstance(value, bool)
-            return plain and math.isfinite(value) and value >= least
-
-        def whole(value: Any, most: int) -> bool:
-            return number(value, 0) and isinstance(value, int) and value <= most
-
-        stages = self.config.stages
-        stage, objective = progress.get("stage"), progress.get("objective")
-        known = isinstance(stage, int) and whole(stage, len(stages) - 1)
-        steps = stages[stage].steps if known and isinstance(stage, int) else 0
-        smoothed = progress.get("smoothed")
-        fits = {
-            "stage": known,
-            "step": whole(progress.get("step"), steps),
-            "total": whole(progress.get("total"), sum(each.steps for each in stages)),
-            "smoothed": "smoothed" in progress and (smoothed is None or number(smoothed)),
-            "best": number(progress.get("best")),
-            "seconds": number(progress.get("seconds"), 0),
-            "objective": isinstance(objective, dict),
-        }
-        wrong = [key for key, fit in fits.items() if not fit]
-        if wrong:
-            got = repr(progress.get(wrong[0], "nothing"))[:60]
-            raise RunError(
-                mismatch(self.files.progress, wrong[0], "what a training saves", got)
-                + f": {self._begin_anew}"
-            )
-        if "step" not in tensors or tensors["step"].numel() != 1:
-            raise RunError(
-                mismatch(self.files.state, "step", "one number", "none") + f": {self._begin_anew}"
-            )
-
     @property
-    def _begin_anew(self) -> str:
-        return f"delete {self.files.progress.parent} to train from the first step"
+    def _progress(self) -> dict[str, Any]:
+        """Where the training is, as JSON values."""
+        return {name: getattr(self, name) for name in PROGRESS}
 
-    def _load_state(
-        self,
-        resumed: dict[str, Any],
-        optimizer: torch.optim.Optimizer,
-        trained: dict[str, nn.Parameter],
-        objective: L,
-    ) -> None:
-        tensors: dict[str, Tensor] = resumed["tensors"]
-        held = {**self.compressor.state_dict(), **objective.state_dict(prefix="heads.")}
-        for name, each in held.items():
-            if name not in trained:
-                saved = tensors.get(f"held.{name}")
-                if saved is None or saved.shape != each.shape:
-                    raise RunError(
-                        f"{self.files.state}: {name}: expected shape {tuple(each.shape)}, got "
-                        f"{'nothing' if saved is None else tuple(saved.shape)}: {self._begin_anew}"
-                    )
-                each.copy_(saved)
-        load_training_state(tensors, optimizer, list(trained.values()))
-        for name, each in trained.items():
-            moments = optimizer.state[each]
-            found = {key: tuple(moments[key].shape) for key in MOMENTS if key in moments}
-            if moments and found != dict.fromkeys(MOMENTS, tuple(each.shape)):
-                raise RunError(
-                    f"{self.files.state}: {name}: expected moments of shape {tuple(each.shape)}, "
-                    f"got {found or 'none'}: {self._begin_anew}"
-                )
-        try:
-            objective.restore(resumed["objective"])
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"{self.files.progress}: objective: expected opened gates and smoothed numbers, "
-                f"got {error!r}: {self._begin_anew}"
-            ) from error
+    def _resume(self) -> SavedState | None:
+        """Go to where an interrupted run was; None where there is nothing to go on from."""
+        saved = read_state(self.files, self.config.stages)
+        for name in PROGRESS if saved is not None else ():
+            setattr(self, name, saved.progress[name])  # type: ignore[union-attr]
+        return saved
 
 
 def _always_read(name: str) -> bool:
