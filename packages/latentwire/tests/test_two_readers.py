@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from llgbm.deltas.errors import MissingPackageError, RunError
+from llgbm.latentwire.alignment import check_alignment
 from llgbm.latentwire.commands import two_readers as command_module
 from llgbm.latentwire.commands.train import read_config as read_single_config
 from llgbm.latentwire.commands.two_readers import (
@@ -42,7 +43,6 @@ from llgbm.latentwire.two_readers import (
     SlotLayout,
     View,
 )
-from llgbm.latentwire.two_readers.alignment import check_alignment
 from llgbm.latentwire.two_readers.bridge import common_tokens, fit_bridge
 from llgbm.latentwire.two_readers.compressor import SecondPortConfig
 from llgbm.latentwire.two_readers.config import TwoReadersConfig

@@ -17,10 +17,8 @@ from llgbm.latentwire.encoders.embeddings import embedded
 from llgbm.latentwire.encoders.sentence_model import SentenceModel
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import States
+from llgbm.latentwire.positions import sinusoids
 from llgbm.latentwire.reader import Reader, load_reader
-
-# Slowest position wave, in radians a token.
-SLOWEST = 1e-4
 
 
 @ENCODERS.register("interlingua")
@@ -137,7 +135,7 @@ class AlignmentTransformer(nn.Module):
             anchor: [b, d] sentence embeddings of length 1.
         """
         own, *others = (
-            projection(states.values) + waves(states.mask.shape[1], self.config.width, anchor)
+            projection(states.values) + self._places(states)
             for projection, states in zip(self.projections, tokens, strict=True)
         )
         anchors = self.anchor(anchor).unflatten(-1, (self.config.anchors, self.config.width))
@@ -153,12 +151,7 @@ class AlignmentTransformer(nn.Module):
             )
         return self.norm(own)
 
-
-def waves(length: int, width: int, like: Tensor) -> Tensor:
-    """Positions [length, width] as sines and cosines, from 1 to `SLOWEST` radians a token.
-
-    Source: Vaswani et al. 2017, section 3.5; here a text may be of any length.
-    """
-    half = torch.arange(width // 2, device=like.device, dtype=like.dtype) / max(1, width // 2 - 1)
-    angles = torch.arange(length, device=like.device)[:, None] * SLOWEST**half
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
+    def _places(self, states: States) -> Tensor:
+        """Positions [t, width] of a model's tokens."""
+        places = torch.arange(states.mask.shape[1], device=states.mask.device)
+        return sinusoids(places, self.config.width)

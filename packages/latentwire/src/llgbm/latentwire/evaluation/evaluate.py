@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import ModelError, require_at_least, require_seed
+from llgbm.latentwire.alignment import check_alignment
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError, PromptError
 from llgbm.latentwire.evaluation.basis import Basis
@@ -77,13 +78,15 @@ def evaluate(
         ModelError: the reader's NLL of the text is no better than a uniform guess, so that
             something is broken; or the reader already carries an adapter.
         ConfigError: no rows, the same one twice, or a row without what it needs.
-        PromptError: no examples, an empty part, or a mark.
+        PromptError: no examples, an empty part, a mark, or an answer that does not begin where the
+            reader's tokenizer would begin it.
     """
     decoding = decoding or DecodingConfig()
     require_at_least(1, batch_size=batch_size)
     require_seed(seed)
     check_examples(examples)
     _check_questions(examples)
+    check_alignment(reader, examples)
     labels = [config.label for config in rows]
     if not labels or len(set(labels)) < len(labels):
         raise ConfigError(f"rows: expected different rows, at least one, got {labels}")

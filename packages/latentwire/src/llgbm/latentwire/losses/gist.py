@@ -14,6 +14,7 @@ from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.losses.base import TERMS, Term
 from llgbm.latentwire.losses.step import Step
+from llgbm.latentwire.positions import sinusoids
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.schedules import ScheduleConfig
 
@@ -67,7 +68,7 @@ class GistHead(nn.Module):
 
     def forward(self, latents: Latents, lengths: Tensor, positions: Tensor) -> Tensor:
         """Vectors [b, n, h] for positions [b, n] of texts of `lengths` [b] tokens."""
-        asked = sinusoids(positions.float(), self.inner)
+        asked = sinusoids(positions, self.inner)
         slots = self.slots(latents.values.float())
         # A slot's place is the middle of its share of the tokens.
         order = torch.arange(slots.shape[1], device=slots.device)
@@ -114,10 +115,3 @@ class GistTerm(Term):
         wanted = torch.cat(targets).to(device)
         self.logged = {"accuracy": float((logits.argmax(-1) == wanted).float().mean())}
         return cross_entropy(logits, wanted)
-
-
-def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Sines and cosines [..., width] float32 of positions [...] (Vaswani et al. 2017, 3.5)."""
-    powers = torch.arange(0, width, 2, device=positions.device) / width
-    angles = positions[..., None] / 10_000.0**powers
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)

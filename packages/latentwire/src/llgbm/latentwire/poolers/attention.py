@@ -12,8 +12,9 @@ from llgbm.latentwire.encoders.base import Encoder
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents, States
 from llgbm.latentwire.poolers.base import POOLERS, Pooler
-from llgbm.latentwire.poolers.cross_attention import CrossAttention, positions
+from llgbm.latentwire.poolers.cross_attention import CrossAttention
 from llgbm.latentwire.poolers.head import Head, latent_width
+from llgbm.latentwire.positions import sinusoids
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.slots import SlotsConfig
 
@@ -69,7 +70,8 @@ class AttentionPooler(Pooler):
         """
         queries = first_queries(self.queries, counts)
         values = layer_norm(states.values, states.values.shape[-1:])
-        keys = values + positions(values.shape[1], values.shape[2], values.device)
+        places = torch.arange(values.shape[1], device=values.device)
+        keys = values + sinusoids(places, values.shape[2])
         taken = self.attention(queries, keys, values, states.mask[:, None])
         return self.head(queries + taken, states, counts)
 

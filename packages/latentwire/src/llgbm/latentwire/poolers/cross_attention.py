@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -52,14 +51,3 @@ class CrossAttention(nn.Module):
     def _heads(self, values: Tensor) -> Tensor:
         """[b, m, d] as [b, heads, m, d / heads]."""
         return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-
-def positions(length: int, width: int, device: torch.device) -> Tensor:
-    """Sines and cosines [length, width] of positions 0, 1, ... at wavelengths from 2 pi to 10,000.
-
-    Source: Vaswani et al. 2017, section 3.5.
-    """
-    half = (width + 1) // 2
-    rates = 10_000.0 ** (-torch.arange(half, device=device) / half)
-    angles = torch.arange(length, device=device)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width]

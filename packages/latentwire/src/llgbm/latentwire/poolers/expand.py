@@ -17,8 +17,9 @@ from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents, States
 from llgbm.latentwire.poolers.attention import first_queries
 from llgbm.latentwire.poolers.base import POOLERS, Pooler
-from llgbm.latentwire.poolers.cross_attention import CrossAttention, positions
+from llgbm.latentwire.poolers.cross_attention import CrossAttention
 from llgbm.latentwire.poolers.head import Head, latent_width
+from llgbm.latentwire.positions import sinusoids
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.slots import SlotsConfig
 
@@ -82,6 +83,7 @@ class ExpandPooler(Pooler):
     def global_vectors(self, states: States) -> Tensor:
         """The few vectors [b, vectors, d] that a text is pooled to."""
         values = layer_norm(states.values, states.values.shape[-1:])
-        keys = values + positions(values.shape[1], values.shape[2], values.device)
+        places = torch.arange(values.shape[1], device=values.device)
+        keys = values + sinusoids(places, values.shape[2])
         pooling = self.pooling.expand(len(values), -1, -1)
         return self.norm(pooling + self.pool(pooling, keys, values, states.mask[:, None]))

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from llgbm.latentwire.alignment import check_alignment
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example
@@ -70,6 +71,7 @@ class CompressorTraining(Training[Compressor, Objective]):
         objective: Objective,
         rng: random.Random,
     ) -> Losses:
+        check_alignment(self.reader, examples)
         whole, latents, keep = self._latents(stage, examples, rng)
         step = Step(
             self.compressor, self.reader, examples, latents, self.step, stage.steps,
@@ -89,6 +91,7 @@ class CompressorTraining(Training[Compressor, Objective]):
         return latents, dropped(latents, keep, rng.randrange(2**31)), keep
 
     def _scored(self, batch: Sequence[Example], stage: StageConfig) -> dict[str, Scored]:
+        check_alignment(self.reader, batch)
         latents = self.compressor.encode([example.context for example in batch])
         step = Step(self.compressor, self.reader, batch, latents, self.step, stage.steps)
         return {"": step.scored}

@@ -10,6 +10,7 @@ import torch
 
 from llgbm.deltas.bootstrap import interval, paired_difference
 from llgbm.deltas.errors import require_at_least
+from llgbm.latentwire.alignment import check_alignment
 from llgbm.latentwire.evaluation.evaluate import evaluate, evaluating
 from llgbm.latentwire.evaluation.joint import joint_answers
 from llgbm.latentwire.evaluation.measuring import batches
@@ -21,7 +22,6 @@ from llgbm.latentwire.evaluation.rows.text import TextRowConfig
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.metrics import exact_match, f1_score
-from llgbm.latentwire.two_readers.alignment import check_alignment
 from llgbm.latentwire.two_readers.compressor import SharedCompressor
 from llgbm.latentwire.two_readers.layout import READERS
 from llgbm.latentwire.two_readers.results import JointResult, TwoReadersEvaluation

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llgbm.latentwire.alignment import check_alignment
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import write
 from llgbm.latentwire.latents import Latents
@@ -18,7 +19,6 @@ from llgbm.latentwire.training.files import load_compressor
 from llgbm.latentwire.training.loop import dropped
 from llgbm.latentwire.training.stages import Training
 from llgbm.latentwire.training.step_losses import Losses
-from llgbm.latentwire.two_readers.alignment import check_alignment
 from llgbm.latentwire.two_readers.compressor import SharedCompressor
 from llgbm.latentwire.two_readers.config import TwoReadersConfig
 from llgbm.latentwire.two_readers.files import load_shared, save_shared
