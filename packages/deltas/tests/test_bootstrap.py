@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llgbm.deltas.bootstrap import interval, over_tasks, paired_difference
-from llgbm.generators.evaluation.metrics import differences, seed_metrics
 
 
 @given(st.integers(1, 40), st.integers(1, 5))
@@ -78,33 +77,6 @@ def test_differences_pair_seeds_and_examples() -> None:
         paired_difference({"t": better}, {"t": base[:2]})
     with pytest.raises(ValueError, match="as many seeds in every task"):
         interval({"a": base, "b": base[:2]})
-
-
-def test_metrics_name_every_seed() -> None:
-    def table(*means: float) -> dict:
-        return {"t": np.repeat(np.array(means)[:, None], 10, axis=1)}
-
-    outcomes = {
-        "base": {"t": np.full(10, 0.2)},
-        "mean_adapter": {"t": np.full(10, 0.4)},
-        "teacher": {"t": np.full(10, 0.8)},
-        "generated": table(0.4, 0.6),
-        "generated_shuffled": table(0.4, 0.5),
-    }
-    found = seed_metrics(outcomes, "seen", ["first", "second"])
-    assert found == pytest.approx(
-        {
-            "seen.first.accuracy": 0.4,
-            "seen.first.oracle_recovery": 0.0,
-            "seen.first.condition_sensitivity": 0.0,
-            "seen.second.accuracy": 0.6,
-            "seen.second.oracle_recovery": 0.5,
-            "seen.second.condition_sensitivity": 0.1,
-        }
-    )
-    against = differences(outcomes)
-    assert set(against) == set(outcomes) - {"generated"}
-    assert against["base"].mean == pytest.approx(0.3)
 
 
 def test_tasks_are_what_an_interval_over_tasks_draws() -> None:
