@@ -282,7 +282,7 @@ def test_a_lora_with_b_zero_is_the_embeddings_way(tiny_reader, texts, asked) -> 
 def test_a_lora_stands_on_the_first_layers_and_the_named_modules_alone(tiny_reader) -> None:
     way = made(tiny_reader, LoRAWayConfig(layers=2, target_modules=("q_proj", "v_proj"))).port.way
     assert sorted(way.state_dict()) == sorted(
-        f"{factor}.model/layers/{layer}/self_attn/{name}"
+        f"lora.{factor}.model/layers/{layer}/self_attn/{name}"
         for factor in ("lora_A", "lora_B")
         for layer in (0, 1)
         for name in ("q_proj", "v_proj")
