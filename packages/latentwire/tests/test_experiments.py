@@ -41,7 +41,8 @@ def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
         config = read_config("recipe", what.words)
         compressor = Compressor(config.compressor, tiny_reader)
         for stage in config.stages:
-            Objective(stage.losses, compressor, tiny_reader)
+            objective = Objective(stage.losses, compressor, tiny_reader)
+            assert list(objective.terms) == [term.name for term in stage.losses]
 
 
 @pytest.mark.parametrize("name", ["dimension", "annealing", "memorise", "recipe"])
