@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from render_experiments import RENDERERS
+import render_experiments
+import render_latentwire
 
 from llgbm.generators.evaluation.arms.registry import ARM_WORDS
 from llgbm.generators.evaluation.identifiability import WORDS
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "packages" / "bench" / "results"
 # Labels of result files that a GPU wrote.
 GPUS = ("h100", "h200", "b200", "a100")
+RENDERERS = {**render_experiments.RENDERERS, **render_latentwire.RENDERERS}
 
 
 def main_job(name: str, results: dict[str, Any]) -> list[str]:

@@ -153,11 +153,15 @@ class Compressor(nn.Module):
         """Latents [b, m, z] of b texts: all that goes over the wire.
 
         Args:
-            texts: to compress.
+            texts: to compress; one that stands there more than once is compressed once.
             ratio: tokens a slot, other than the config's; 1 in steps without compression.
         """
-        pooled = self.pooler(self.encoder(texts), self.counts(texts, ratio))
-        return self.bottleneck(self.refiner(pooled))
+        distinct = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        pooled = self.pooler(self.encoder(list(distinct)), self.counts(list(distinct), ratio))
+        latents: Latents = replace(self.bottleneck(self.refiner(pooled)), scores=pooled.scores)
+        if len(distinct) == len(texts):
+            return latents
+        return latents.rows([distinct[text] for text in texts])
 
     def fit(self, texts: Sequence[str]) -> None:
         """Fit what is fitted once and not trained, on all texts of the training split (rule 18)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,10 +37,13 @@ class Latents:
     Attributes:
         values: [b, m, z] float32; zero where the mask is False.
         mask: [b, m] bool, True on real slots; they stand first, padding follows.
+        scores: [b, t] float32 of the text's positions, where a pooler chose among them; for
+            losses, and not a part of what is sent.
     """
 
     values: Tensor
     mask: Tensor
+    scores: Tensor | None = None
 
     @property
     def counts(self) -> Tensor:
@@ -49,6 +53,12 @@ class Latents:
     def row(self, index: int) -> Tensor:
         """Real slots of one text, [m, z]."""
         return self.values[index, self.mask[index]]
+
+    def rows(self, indices: Sequence[int]) -> Latents:
+        """Those of some texts, each as often as it is named."""
+        places = torch.tensor(indices, device=self.mask.device)
+        scores = None if self.scores is None else self.scores[places]
+        return Latents(self.values[places], self.mask[places], scores)
 
     def replaced(self, values: Tensor) -> Latents:
         """The same slots with other values; padding is zero again."""

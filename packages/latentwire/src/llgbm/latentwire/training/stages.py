@@ -7,7 +7,8 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -218,7 +219,8 @@ class Training(ABC, Generic[C, L]):
                 part.eval()
         # Dropout and what terms draw is a function of the step, so that a run can resume.
         torch.manual_seed(rng.randrange(2**31))
-        losses = self._losses(stage, examples, objective, rng)
+        with frozen_but(self.compressor, trained):
+            losses = self._losses(stage, examples, objective, rng)
         loss = torch.stack(list(losses.values.values())).sum()
         if not torch.isfinite(loss):
             raise RunError(
@@ -375,3 +377,17 @@ def batches_of_one_kind(examples: Sequence[Example], size: int) -> list[list[Exa
     return [
         kind[start : start + size] for kind in kinds.values() for start in range(0, len(kind), size)
     ]
+
+
+@contextmanager
+def frozen_but(module: nn.Module, trained: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """Within the block other parameters need no gradient: nothing is kept for theirs."""
+    wanted = {id(each) for each in trained.values()}
+    others = [each for each in module.parameters() if each.requires_grad and id(each) not in wanted]
+    for each in others:
+        each.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for each in others:
+            each.requires_grad_(True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.prefix import Prefix, from_keys_values
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.ways.base import WAYS, Way
+from llgbm.latentwire.ways.first import First
 from llgbm.latentwire.ways.layer_maps import LayerMaps
-from llgbm.latentwire.ways.reading import layers_of, short_reading
+from llgbm.latentwire.ways.reading import first_states, keys_and_values, layers_of, short_reading
 
 
 @WAYS.register("deep_prefix")
@@ -57,16 +57,14 @@ class DeepPrefixWay(Way):
         reading = short_reading(reader)
         # [t, 2, kv_heads, head_dim] of every layer. Its first token's states are unlike all
         # others, so they have no part in means and sizes.
-        states = [torch.stack(pair, 1) for pair in zip(reading.keys, reading.values, strict=True)]
+        states = keys_and_values(reading)
         self.maps = LayerMaps(
             width,
             config.hidden,
             [each[1:].mean(0).flatten() for each in states],
             [each[1:].std(0).flatten() for each in states],
         )
-        self.first = nn.ParameterList()
-        if config.first:
-            self.first.extend(nn.Parameter(each[0].clone()) for each in states)
+        self.first = First(first_states(reading) if config.first else ())
 
     def prefix(self, reader: Reader, latents: Latents, embeds: Tensor | None) -> Prefix:
         """Return keys and values of every layer, each on its layer's device.
@@ -74,25 +72,16 @@ class DeepPrefixWay(Way):
         Raises:
             ValueError: a reader of other layers or heads than the one it was built for.
         """
-        mask = latents.mask
-        if len(self.first):
-            mask = torch.cat([mask.new_ones(len(mask), 1), mask], dim=1)
+        mask = self.first.mask(latents.mask)
         maps = self.maps(latents.values)
         layers = layers_of(reader)
         if len(maps) != len(layers):
             raise ValueError(f"deep_prefix: expected {len(maps)} layers, got {len(layers)}")
         pairs = []
         for number, (flat, layer) in enumerate(zip(maps, layers, strict=True)):
-            states = self._with_first(number, flat.unflatten(-1, (2, -1, reader.head_dim)))
+            states = self.first.before(number, flat.unflatten(-1, (2, -1, reader.head_dim)))
             device = next(layer.parameters()).device
             # [b, p, 2, kv_heads, head_dim] to two of [b, kv_heads, p, head_dim].
             keys, values = states.permute(2, 0, 3, 1, 4).to(device)
             pairs.append((keys, values))
         return from_keys_values(reader, tuple(pairs), mask)
-
-    def _with_first(self, layer: int, states: Tensor) -> Tensor:
-        """[b, p, 2, kv_heads, head_dim] of slots [b, m, 2, kv_heads, head_dim]."""
-        if not len(self.first):
-            return states
-        first = self.first[layer].expand(len(states), 1, *states.shape[2:])
-        return torch.cat([first, states], dim=1)

@@ -1,5 +1,6 @@
 """All ways into a reader; importing this registers them."""
 
+from llgbm.latentwire.ways.cache import CacheWayConfig
 from llgbm.latentwire.ways.coprocessor import CoprocessorWayConfig
 from llgbm.latentwire.ways.deep_prefix import DeepPrefixWayConfig
 from llgbm.latentwire.ways.embeddings import EmbeddingsWayConfig
@@ -9,6 +10,7 @@ from llgbm.latentwire.ways.lora import LoRAWayConfig
 PARTS = (
     EmbeddingsWayConfig,
     DeepPrefixWayConfig,
+    CacheWayConfig,
     LoRAWayConfig,
     InnerWayConfig,
     CoprocessorWayConfig,

@@ -67,6 +67,16 @@ def short_reading(reader: Reader, modules: Sequence[nn.Module] = ()) -> Reading:
     )
 
 
+def keys_and_values(reading: Reading) -> list[Tensor]:
+    """A layer's keys and values together, [t, 2, kv_heads, head_dim]."""
+    return [torch.stack(pair, 1) for pair in zip(reading.keys, reading.values, strict=True)]
+
+
+def first_states(reading: Reading) -> list[Tensor]:
+    """A layer's key and value of the first token, [2, kv_heads, head_dim]."""
+    return [each[0] for each in keys_and_values(reading)]
+
+
 def layers_of(reader: Reader) -> Sequence[Any]:
     """Decoder layers of a reader, from the first.
 

@@ -1,0 +1,5 @@
+"""`python -m llgbm.latentwire`: the command `llgbm-latentwire`."""
+
+from llgbm.latentwire.cli import main
+
+main()

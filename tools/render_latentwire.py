@@ -1,0 +1,111 @@
+"""Sections of docs/results.md for the result files of `llgbm-latentwire`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+SECONDS = ("encode_seconds", "quantise_seconds", "prefill_seconds", "decode_seconds")
+RATES = ("first_at_1", "first_at_5", "empty", "distinct", "repetition")
+RIVALS = ("text", "budget_question_kept")
+
+
+def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
+    """Section of one table of `experiment` or `ablate`: a line a variant."""
+    runs = results["runs"]
+    seeds = ", ".join(map(str, results["seeds"]))
+    lines = [f"## {name}", "", f"{results['question']} {results['scale']}; seeds {seeds}. {where}"]
+    rivals = [key for key in ("minus_text", "minus_budget_question_kept", "minus_shuffled")
+              if any(key in found for found in runs.values())]  # fmt: skip
+    heads = ["", "F1", "EM", "NLL, nats a token", *(f"F1 {_minus(key)}" for key in rivals)]
+    lines += ["", *_head(heads)]
+    for variant, found in runs.items():
+        cells = [
+            f"{_span(found['f1'])}",
+            f"{found['em']['mean']:.3f}",
+            f"{found['nll']['mean']:.2f}",
+        ]
+        cells += [_span(found[key], sign=True) if key in found else "–" for key in rivals]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    references = {
+        rival: next(found[rival] for found in runs.values() if rival in found)
+        for rival in ("text", "budget_question_kept", "shuffled")
+        if any(rival in found for found in runs.values())
+    }
+    said = "; ".join(f"{rival} {_span(found)}" for rival, found in references.items())
+    first = next(iter(runs))
+    return [
+        *lines,
+        "",
+        f"F1 of the rivals beside {first!r}: {said}." if said else "",
+        "",
+        "Brackets: 95% bootstrap intervals over questions and seeds, differences paired.",
+        "",
+    ]
+
+
+def capacity(name: str, results: Mapping[str, Any], where: str) -> list[str]:
+    """Section of the capacity oracle: a line a text."""
+    lines = [f"## {name}", "", f"{results['question']} {results['scale']}. {where}", ""]
+    lines += _head(["text", "recall at the start", "recall"])
+    pairs = list(zip(results["start_recall"], results["recall"], strict=True))
+    lines += [f"| {place} | {a:.3f} | {b:.3f} |" for place, (a, b) in enumerate(pairs, 1)]
+    start, found = (sum(each) / len(pairs) for each in zip(*pairs, strict=True))
+    return [*lines, f"| mean | {start:.3f} | {found:.3f} |", ""]
+
+
+def evaluation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
+    """Section of one evaluation: every row, then seconds apart."""
+    lines = [f"## {name}", "", f"{results['scale']}. {where}", ""]
+    differences = {rival: results["differences"].get(rival, {}) for rival in RIVALS}
+    against = [rival for rival, found in differences.items() if found]
+    heads = ["", "F1", "EM", "NLL", "first token@1", "@5", "empty", "distinct", "repeats"]
+    lines += _head([*heads, *(f"F1 - {_words(rival)}" for rival in against)])
+    for row, found in results["rows"].items():
+        cells = [
+            _span(results["intervals"][row]["f1"]),
+            f"{found['em']:.3f}",
+            f"{found['nll']:.2f}",
+            *(f"{found[key]:.2f}" for key in RATES),
+        ]
+        for rival in against:
+            each = differences[rival].get(row)
+            cells.append("–" if each is None else _span(each, sign=True))
+        lines.append(f"| {_words(row)} | " + " | ".join(cells) + " |")
+    lines += ["", *_head(["", "tokens and vectors read", "of these for the context",
+                          *(f"{key.removesuffix('_seconds')}, s" for key in SECONDS)])]  # fmt: skip
+    for row, found in results["rows"].items():
+        cells = [f"{found['prompt_tokens']:.1f}", f"{found['slots']:.1f}"]
+        cells += [f"{found[key]:.1f}" for key in SECONDS]
+        lines.append(f"| {_words(row)} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        "Brackets: 95% bootstrap intervals over questions, differences paired. Seconds are of all "
+        "questions together.",
+        "",
+    ]
+
+
+def _head(cells: list[str]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |", "|" + "---|" * len(cells)]
+
+
+def _span(found: Mapping[str, float], sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    return f"{found['mean']:{plus}.3f} [{found['low']:{plus}.3f}, {found['high']:{plus}.3f}]"
+
+
+def _minus(key: str) -> str:
+    return "- " + _words(key.removeprefix("minus_"))
+
+
+def _words(row: str) -> str:
+    return row.replace("_", " ")
+
+
+RENDERERS: Mapping[str, Callable[[str, Mapping[str, Any], str], list[str]]] = {
+    "latentwire ablation": ablation,
+    "latentwire capacity": capacity,
+    "latentwire evaluation": evaluation,
+}
