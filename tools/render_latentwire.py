@@ -87,6 +87,21 @@ def evaluation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     ]
 
 
+def sizes(name: str, results: Mapping[str, Any], where: str) -> list[str]:
+    """Section of `bytes`: a line a way to send the texts."""
+    lines = [f"## {name}", "", f"{results['scale']}. {where}", ""]
+    lines += _head(["", "bytes a text", "header", "payload", "scales", "UTF-8 bytes a byte"])
+    for row, found in results["rows"].items():
+        cells = [f"{found[key] / results['texts']:.1f}" for key in ("header", "payload", "scales")]
+        total = found["total"]
+        lines.append(
+            f"| {row} | {total / results['texts']:.1f} | "
+            + " | ".join(cells)
+            + f" | {found['utf8'] / total:.3f} |"
+        )
+    return [*lines, ""]
+
+
 def _head(cells: list[str]) -> list[str]:
     return ["| " + " | ".join(cells) + " |", "|" + "---|" * len(cells)]
 
@@ -106,6 +121,7 @@ def _words(row: str) -> str:
 
 RENDERERS: Mapping[str, Callable[[str, Mapping[str, Any], str], list[str]]] = {
     "latentwire ablation": ablation,
+    "latentwire bytes": sizes,
     "latentwire capacity": capacity,
     "latentwire evaluation": evaluation,
 }

@@ -58,6 +58,29 @@ def test_a_users_own_document_is_compressed_and_asked(run, tmp_path, capsys) -> 
     assert capsys.readouterr().out == first
 
 
+def test_bytes_are_those_of_the_files_that_would_be_written(run, tmp_path, capsys) -> None:
+    out = tmp_path / "bytes.json"
+    assert CONSOLE.run(["bytes", str(run), "--texts", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert result["texts"] == 2
+    assert {"utf8", "gzip", "zstd", "arithmetic", "fp16", "int8", "int6", "int4"} <= set(
+        result["rows"]
+    )
+    asked = SquadSourceConfig(limit=16, longest=80).open(0).questions("test")
+    texts = list(dict.fromkeys(example.context for example in asked))[:2]
+    assert result["rows"]["utf8"]["total"] == sum(len(text.encode()) for text in texts)
+    written = 0
+    for place, text in enumerate(texts):
+        document, latents = tmp_path / f"{place}.txt", tmp_path / f"{place}.lw"
+        document.write_text(text)
+        words = ["compress", str(document), "--run", str(run), "--out", str(latents)]
+        assert CONSOLE.run([*words, "--scheme", "int6", "--no-account"]) == 0
+        written += latents.stat().st_size
+    assert result["rows"]["int6"]["total"] == written
+    assert f"{written / 2:.1f}" in said
+
+
 def test_a_dry_run_prints_the_config_and_trains_nothing(reader_folder, tmp_path, capsys) -> None:
     words = ["train", str(tmp_path / "r"), f"reader={reader_folder}", *WORDS, "--config", "smoke"]
     assert CONSOLE.run([*words, "--dry-run"]) == 0
@@ -117,6 +140,8 @@ def test_an_ablation_pairs_its_runs_and_goes_on_where_it_was(
             ["compress", "{text}", "--run", "{run}", "--out", "{out}", "--scheme", "int5"],
             "int5",
         ),
+        (["bytes", "{run}", "--schemes", "int5"], "schemes: expected some of"),
+        (["bytes", "{new}"], "run `llgbm-latentwire train` first"),
         (["answer", "{text}", "What?", "--run", "{run}"], "first bytes: expected"),
         (["answer", "{none}", "What?", "--run", "{run}"], "expected a latent file"),
         (["answer", "{text}", " ", "--run", "{run}"], "question: expected text"),

@@ -51,6 +51,9 @@ CONSOLE = Console(
             "experiment",
             "tables of the seed and the recipe, at three sizes",
         ),
+        "bytes": Subcommand(
+            f"{_COMMANDS}.bytes", "BytesConfig", "count_bytes", "what latents and texts take"
+        ),
         "compress": Subcommand(
             f"{_COMMANDS}.compress", "CompressConfig", "compress", "a document as a latent file"
         ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,7 +47,6 @@ ROW_NAMES = (
     "shuffled",
     "latent",
 )
-SCHEMES = ("fp16", "int8", "int6", "int4")
 EVALUATION = "evaluation.json"
 
 
@@ -131,20 +131,33 @@ def wire_schemes(
     compressor: Compressor, reader: Reader, names: tuple[str, ...]
 ) -> dict[str, Scheme]:
     """Each scheme as a function: latents [m, z] of one text to what a file gives back."""
-    prints = {"reader": reader.fingerprint, "compressor": compressor_fingerprint(compressor)}
-    discrete = compressor.bottleneck if hasattr(compressor.bottleneck, "codes") else None
+    first, second = reader.fingerprint, compressor_fingerprint(compressor)
+    discrete = _discrete(compressor)
 
+    def scheme(pack_row: Callable[[Tensor], bytes]) -> Scheme:
+        return lambda row: unpack(pack_row(row), reader=first, compressor=second).row(discrete)
+
+    packers = wire_packers(compressor, reader, names)
+    return {name: scheme(pack_row) for name, pack_row in packers.items()}
+
+
+def wire_packers(
+    compressor: Compressor, reader: Reader, names: tuple[str, ...]
+) -> dict[str, Callable[[Tensor], bytes]]:
+    """Each scheme as a function: latents [m, z] of one text to the bytes of a latent file."""
+    prints = {"reader": reader.fingerprint, "compressor": compressor_fingerprint(compressor)}
     # A bottleneck that was trained to bear rounding is rounded as it was trained.
     block = getattr(compressor.config.bottleneck, "block", BLOCK)
 
-    def scheme(name: str) -> Scheme:
-        def there_and_back(row: Tensor) -> Tensor:
-            data = pack(row, name, bottleneck=discrete, block=block, **prints)  # type: ignore[arg-type]
-            return unpack(data, **prints).row(discrete)  # type: ignore[arg-type]
+    def packer(name: str) -> Callable[[Tensor], bytes]:
+        discrete = _discrete(compressor)
+        return lambda row: pack(row, name, bottleneck=discrete, block=block, **prints)
 
-        return there_and_back
+    return {name: packer(name) for name in names}
 
-    return {name: scheme(name) for name in names}
+
+def _discrete(compressor: Compressor) -> Any:
+    return compressor.bottleneck if hasattr(compressor.bottleneck, "codes") else None
 
 
 def components(compressor: Compressor, reader: Reader, texts: Sequence[str]) -> int:

@@ -57,8 +57,8 @@ def load_reading(seed: int = 0) -> tuple[Passage, ...]:
         MissingPackageError: the package with the data is not installed.
     """
     asked: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for question in load_squad("train", seed):
-        asked[" ".join(question.context.split())].append((question.question, question.answers[0]))
+    for each in load_squad("train", seed):
+        asked[" ".join(each.context.split())].append((each.question, each.answers[0]))
     held_out = held_out_grams(seed)
     for task, variant, field in SOURCES:
         for text, question, answers in _questions(task, variant, field):
