@@ -15,9 +15,13 @@ def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     runs = results["runs"]
     seeds = ", ".join(map(str, results["seeds"]))
     lines = [f"## {name}", "", f"{results['question']} {results['scale']}; seeds {seeds}. {where}"]
-    rivals = [key for key in ("minus_text", "minus_budget_question_kept", "minus_shuffled")
-              if any(key in found for found in runs.values())]  # fmt: skip
-    heads = ["", "F1", "EM", "NLL, nats a token", *(f"F1 {_minus(key)}" for key in rivals)]
+    rivals = [
+        f"minus_{rival}{metric}"
+        for metric in ("", "_nll")
+        for rival in ("text", "budget_question_kept", "shuffled")
+        if any(f"minus_{rival}{metric}" in found for found in runs.values())
+    ]
+    heads = ["", "F1", "EM", "NLL, nats a token", *(_minus(key) for key in rivals)]
     lines += ["", *_head(heads)]
     for variant, found in runs.items():
         cells = [
@@ -112,7 +116,9 @@ def _span(found: Mapping[str, float], sign: bool = False) -> str:
 
 
 def _minus(key: str) -> str:
-    return "- " + _words(key.removeprefix("minus_"))
+    rival = key.removeprefix("minus_")
+    metric = "NLL" if rival.endswith("_nll") else "F1"
+    return f"{metric} - {_words(rival.removesuffix('_nll'))}"
 
 
 def _words(row: str) -> str:

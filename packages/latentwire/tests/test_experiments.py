@@ -9,8 +9,10 @@ from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.data.sources import SquadSourceConfig
 from llgbm.latentwire.evaluation.ablation import Ablation
+from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.presets import PRESETS
 from llgbm.latentwire.experiments.tables import TABLES
+from llgbm.latentwire.experiments.variants import folder_name
 from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.reader_files import save_reader
 
@@ -45,7 +47,10 @@ def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
             assert list(objective.terms) == [term.name for term in stage.losses]
 
 
-@pytest.mark.parametrize("name", ["dimension", "annealing", "memorise", "recipe"])
+NAMES = ["dimension", "annealing", "memorise", "recipe", "recipe-embeddings"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_table_is_run_written_and_not_run_twice(name, reader_folder, tmp_path, capsys) -> None:
     words = ["experiment", name, "--run", str(tmp_path / "run"), "--preset", "smoke"]
     words += ["--reader", str(reader_folder), "--out", str(tmp_path / "out")]
@@ -54,6 +59,10 @@ def test_a_table_is_run_written_and_not_run_twice(name, reader_folder, tmp_path,
     result = Ablation.read(path)
     assert result.name == name
     assert all("f1" in numbers and "minus_text" in numbers for numbers in result.runs.values())
+    if name.startswith("recipe"):
+        first = next(iter(result.runs))
+        beside = Evaluation.read(path.with_stem(f"{path.stem}-{folder_name(first)}"))
+        assert {"replay_raw", "pca", "unpacked_int4"} <= set(beside.rows)
     before = path.read_bytes()
     stamps = {each: each.stat().st_mtime_ns for each in tmp_path.rglob("evaluation.json")}
     assert CONSOLE.run(words) == 0

@@ -1,14 +1,13 @@
 """The recipe: a long first training, then SQuAD's questions, by two ways into the reader.
 
 The same contextual encoder gives embeddings (the packaged config `recipe`) or keys and values of
-every layer (`cache`). The latter are asked at 4, 8 and 16 tokens a slot, and at 4 with several
-seeds; the former at 4.
+every layer (`cache`). The latter are asked at 4, 8 and 16 tokens a slot, the former at 4, and both
+at 4 with several seeds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from llgbm.latentwire.commands.evaluate import ROW_NAMES
@@ -16,42 +15,42 @@ from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments import variants
 from llgbm.latentwire.experiments.presets import LatentwirePreset
-from llgbm.latentwire.experiments.variants import Asked, check_alike, measured_runs
+from llgbm.latentwire.experiments.variants import Asked, measured_runs
 from llgbm.latentwire.reader import load_reader
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.loop import CompressorTraining
 
 # Packaged configs by what their slots are.
 RECIPES = {"keys and values": "cache", "embeddings": "recipe"}
-FIRST, RATIOS = "cache", (4, 8, 16)
-# Of what is not asked with several.
-SEEDS = (0,)
+FIRST, RATIOS = "keys and values", (4, 8, 16)
 # Words of a window where the preset leaves passages whole.
 LONGEST = 250
 
 
 def recipe_table(
-    folder: Path, preset: LatentwirePreset, reader: str
+    folder: Path, preset: LatentwirePreset, reader: str, way: str = FIRST
 ) -> tuple[Mapping[str, list[Evaluation]], str]:
-    """Evaluations on test questions by way and ratio, one a seed of the second stage.
+    """Evaluations on test questions by ratio, one a seed of the second stage.
 
     The very first evaluation has every row of the table.
     """
-    loaded = load_reader(reader)
+    config = RECIPES[way]
+    start = folder / f"pretrained-{config}"
+    CompressorTraining(pretraining(preset, reader, config), load_reader(reader), start).fit()
+    trainings = {
+        (f"{way}, {ratio}x", seed): tuning(preset, reader, config, ratio, seed, str(start))
+        for ratio in (RATIOS if way == FIRST else RATIOS[:1])
+        for seed in (preset.seeds if ratio == RATIOS[0] else preset.seeds[:1])
+    }
     asked = Asked(preset.test_questions, "test", variants.ROW_NAMES, ROW_NAMES, ("int8", "int4"))
-    found: dict[str, list[Evaluation]] = {}
-    for way, config in RECIPES.items():
-        start = folder / f"pretrained-{config}"
-        CompressorTraining(pretraining(preset, reader, config), loaded, start).fit()
-        trainings = {
-            (f"{way}, {ratio}x", seed): tuning(preset, reader, config, ratio, seed, str(start))
-            for ratio in (RATIOS if config == FIRST else RATIOS[:1])
-            for seed in (preset.seeds if (config, ratio) == (FIRST, RATIOS[0]) else SEEDS)
-        }
-        found |= measured_runs(folder, trainings, asked)
-        asked = replace(asked, first_rows=(), schemes=())
-    check_alike(folder, found, asked)
-    return found, "latent"
+    return measured_runs(folder, trainings, asked), "latent"
+
+
+def embeddings_table(
+    folder: Path, preset: LatentwirePreset, reader: str
+) -> tuple[Mapping[str, list[Evaluation]], str]:
+    """The same by embeddings."""
+    return recipe_table(folder, preset, reader, "embeddings")
 
 
 def pretraining(preset: LatentwirePreset, reader: str, config: str) -> TrainConfig:
@@ -65,7 +64,7 @@ def pretraining(preset: LatentwirePreset, reader: str, config: str) -> TrainConf
         f"[{{name='pretrain', steps={preset.pretrain_steps}, {batch}, "
         "data={name='pretraining'}}]"
     )
-    if config == FIRST:
+    if config == RECIPES[FIRST]:
         data = f"{{name='reading', longest={preset.longest or LONGEST}}}"
         losses = "[{name='answer'}, {name='selection', weight=0.1}]"
         stages = (
@@ -90,7 +89,7 @@ def tuning(
 ) -> TrainConfig:
     """Questions at a ratio, from a pretrained compressor."""
     losses = "[{name='answer'}]"
-    if config == FIRST:
+    if config == RECIPES[FIRST]:
         losses = "[{name='answer'}, {name='selection', weight=0.1}]"
     return read_config(
         config,

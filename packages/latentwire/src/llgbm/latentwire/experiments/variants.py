@@ -111,7 +111,11 @@ def check_alike(folder: Path, found: Mapping[str, Sequence[Evaluation]], asked: 
 
 
 def summarise(evaluations: Sequence[Evaluation], row: str = LATENT) -> dict[str, Interval]:
-    """F1, EM and NLL of a row and its difference to the rivals, over examples and seeds."""
+    """F1, EM and NLL of a row and differences to the rivals, over examples and seeds.
+
+    `minus_RIVAL` is a difference of F1, `minus_RIVAL_nll` one of nats a token (a mean of the
+    answers' means): below 0 the row knows more of the answers.
+    """
     tables = [evaluation.answers for evaluation in evaluations]
     rows = set.intersection(*(set(evaluation.rows) for evaluation in evaluations))
     found = {metric: row_interval(tables, row, metric) for metric in ("f1", "em", "nll")}
@@ -119,6 +123,7 @@ def summarise(evaluations: Sequence[Evaluation], row: str = LATENT) -> dict[str,
         if rival in rows and rival != row:
             found[rival] = row_interval(tables, rival)
             found[f"minus_{rival}"] = row_difference(tables, row, rival)
+            found[f"minus_{rival}_nll"] = row_difference(tables, row, rival, "nll")
     return found
 
 

@@ -31,6 +31,9 @@ QUANTITIES = {
     "minus_text": "F1 - text",
     f"minus_{BUDGET}": "F1 - token budget",
     "minus_shuffled": "F1 - shuffled latents",
+    "minus_text_nll": "NLL - text",
+    f"minus_{BUDGET}_nll": "NLL - token budget",
+    "minus_shuffled_nll": "NLL - shuffled latents",
 }
 AGAINST = {TEXT: "text", BUDGET: "the token budget"}
 
