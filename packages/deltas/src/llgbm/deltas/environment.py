@@ -48,23 +48,33 @@ def _version(name: str) -> str:
 
 
 def _commit() -> str:
-    """Commit of this project's repository if one stands in it, `+` where it has changes.
+    """Commit of this project's repository, `+` where it has changes.
 
-    `unknown` elsewhere: the commit of a user's own repository says nothing about this code.
+    Of the one that this source stands in, else of the one that the command runs in; `unknown`
+    elsewhere: the commit of a user's own repository says nothing about this code.
     """
+    for place in (Path(__file__).parent, Path.cwd()):
+        found = _commit_at(place)
+        if found:
+            return found
+    return "unknown"
+
+
+def _commit_at(place: Path) -> str:
+    """Commit of this project's repository around a folder; empty where it is not in one."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", *arguments], cwd=Path.cwd(), capture_output=True, text=True, check=True
+            ["git", *arguments], cwd=place, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
         if not (Path(git("rev-parse", "--show-toplevel")) / _OWN).is_dir():
-            return "unknown"
+            return ""
         changed = git("status", "--porcelain", "--untracked-files=no")
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return ""
 
 
 def device_name(device: torch.device) -> str:
