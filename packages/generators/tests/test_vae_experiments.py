@@ -13,7 +13,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
-from llgbm.generators.experiments.presets import ExperimentPreset
+from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset
 from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.make_report import ReportConfig, make_report
 from llgbm.generators.report.vae_plots import pictures_of
@@ -24,6 +24,7 @@ from llgbm.generators.vae.experiments.codes import (
     table_of_codes,
 )
 from llgbm.generators.vae.experiments.layers import own_share
+from llgbm.generators.vae.experiments.presets import HELD_OUT_TEACHERS
 from llgbm.generators.vae.experiments.references import (
     nearest_teachers,
     task_means,
@@ -172,7 +173,15 @@ def test_a_code_of_a_layer_that_its_decoder_alone_reads_changes_that_layer_alone
 
 def test_a_preset_with_too_few_teachers_a_task_is_told() -> None:
     with pytest.raises(SettingError, match="expected more than 2 of each task.*got 2 disjoint"):
-        VAEExperimentConfig("vae-prior", Path("x"), teachers="disjoint")
+        VAEExperimentConfig("vae-prior", Path("x"), teachers="disjoint", sizes=PRESETS["demo"])
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_has_teachers_to_hold_out_of_both_kinds(name) -> None:
+    for data in ("shared", "disjoint"):
+        sizes = VAEExperimentConfig("vae-prior", Path("x"), name, teachers=data).chosen_sizes
+        assert sizes.data == data
+        assert sizes.teachers_per_task > HELD_OUT_TEACHERS
 
 
 def test_variants_on_trajectories_need_checkpoints() -> None:

@@ -58,5 +58,13 @@ VAE_PRESETS: dict[str, ExperimentPreset] = {
 
 
 def vae_preset(name: PresetName, data: ShardData) -> ExperimentPreset:
-    """Return the sizes for teachers that share their examples, or for those of the main job."""
-    return VAE_PRESETS[name] if data == "shared" else PRESETS[name]
+    """Return the sizes for teachers that share their examples, or for those of the main job.
+
+    Where the main job has too few of a task to hold any out, the sizes are those of the former.
+    """
+    shared, main = VAE_PRESETS[name], PRESETS[name]
+    if data == "shared":
+        return shared
+    if main.teachers_per_task > HELD_OUT_TEACHERS:
+        return main
+    return replace(shared, data=data, examples_per_teacher=0)
