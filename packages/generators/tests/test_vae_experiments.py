@@ -23,6 +23,7 @@ from llgbm.generators.vae.experiments.codes import (
     codes_of_tasks,
     table_of_codes,
 )
+from llgbm.generators.vae.experiments.config import VAEExperimentConfig
 from llgbm.generators.vae.experiments.layers import own_share
 from llgbm.generators.vae.experiments.presets import HELD_OUT_TEACHERS
 from llgbm.generators.vae.experiments.references import (
@@ -32,7 +33,7 @@ from llgbm.generators.vae.experiments.references import (
 )
 from llgbm.generators.vae.experiments.results import VAEResults
 from llgbm.generators.vae.experiments.rivals import DELTA_ONLY, MULTI_TASK
-from llgbm.generators.vae.experiments.run import VAEExperimentConfig, run_vae_experiment
+from llgbm.generators.vae.experiments.run import run_vae_experiment
 from llgbm.generators.vae.experiments.variants import VAE_EXPERIMENTS
 from llgbm.generators.vae.experiments.ways import LATENT, STRAIGHT, TEACHERS
 from llgbm.generators.vae.train_config import VAETrainConfig
@@ -193,7 +194,9 @@ def test_variants_on_trajectories_need_checkpoints() -> None:
 
 @pytest.mark.parametrize("name", sorted(VAE_EXPERIMENTS))
 def test_every_variant_is_a_training_that_fits(name, tmp_path) -> None:
-    base = VAETrainConfig(Path(tmp_path), steps=40)
+    moved = VAE_EXPERIMENTS[name].transfers
+    given = {"transfer_from": Path("vae"), "sources": Path("run")} if moved else {}
+    base = VAETrainConfig(Path(tmp_path), steps=40, **given)
     described = [change(base).settings() for change in VAE_EXPERIMENTS[name].variants.values()]
     assert all(one != two for i, one in enumerate(described) for two in described[:i])
 

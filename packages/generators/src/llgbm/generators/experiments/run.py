@@ -32,6 +32,7 @@ Experiment = Literal[
     "vae-gaussian",
     "vae-hierarchical",
     "vae-prior",
+    "vae-transfer",
     "weights",
 ]
 
@@ -43,12 +44,15 @@ class ExperimentConfig:
     Args:
         name: of the experiment; `main` is the whole job of a preset.
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
-        run: run folder; experiments of one preset share its teachers. runs/PRESET-experiments
-            where not given, or runs/PRESET-vae. A second call goes on where the first stopped.
+        run: run folder; experiments of one preset share its teachers. Where not given:
+            runs/PRESET-experiments; runs/PRESET-vae or runs/PRESET-vae-disjoint for `vae-` ones;
+            runs/PRESET-vae-transfer. A second call goes on where the first stopped.
         out: file that the results are copied to; a folder for `main`.
         variants: names of those to run, of an ablation; all where not given.
         teachers: of a `vae-` experiment: `shared`, runs on the same examples in other orders, or
             `disjoint`, those of the main job.
+        transfer_from: folder of the VAE that `vae-transfer` moves to `base_model`.
+        sources: run folder with the teachers that it was trained on; the same are taught here.
         base_model: `smollm2-135m`, a local folder or a hub id.
         seed: of teachers and data; generators count up from it.
     """
@@ -59,6 +63,8 @@ class ExperimentConfig:
     out: Path | None = None
     variants: tuple[str, ...] = ()
     teachers: ShardData | None = None
+    transfer_from: Path | None = None
+    sources: Path | None = None
     base_model: str = "smollm2-135m"
     seed: int = 0
 
@@ -66,6 +72,11 @@ class ExperimentConfig:
         require_seed(self.seed)
         if self.teachers and not self.is_vae:
             raise SettingError(f"teachers: expected none for {self.name}, got {self.teachers}")
+        if not self.is_vae and (self.transfer_from or self.sources):
+            got = f"{self.transfer_from} and {self.sources}"
+            raise SettingError(
+                f"transfer_from and sources: expected neither for {self.name}, got {got}"
+            )
         if self.name in ("composition", "main") and self.variants:
             raise SettingError(f"variants: expected none for {self.name}, got {self.variants}")
 
@@ -77,7 +88,11 @@ class ExperimentConfig:
     @property
     def root(self) -> Path:
         """The run folder given, or the preset's."""
-        suffix = "vae" if self.is_vae and self.teachers != "disjoint" else "experiments"
+        suffix = "experiments"
+        if self.name == "vae-transfer":
+            suffix = self.name
+        elif self.is_vae:
+            suffix = "vae-disjoint" if self.teachers == "disjoint" else "vae"
         return self.run or Path("runs") / f"{self.preset}-{suffix}"
 
 
@@ -111,11 +126,12 @@ def _work(config: ExperimentConfig, root: Path) -> Callable[[], object]:
         )
         return partial(run_composition, composition)
     if config.is_vae:
-        from llgbm.generators.vae.experiments.run import VAEExperimentConfig, run_vae_experiment
+        from llgbm.generators.vae.experiments.config import VAEExperimentConfig
+        from llgbm.generators.vae.experiments.run import run_vae_experiment
 
         vae = VAEExperimentConfig(
             config.name, root, config.preset, config.out, config.variants,
-            config.teachers or "shared", *base,
+            config.teachers or "shared", config.transfer_from, config.sources, *base,
         )  # fmt: skip
         return partial(run_vae_experiment, vae)
     from llgbm.generators.experiments.run_ablations import AblationConfig, run_ablations

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,99 +10,37 @@ from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.environment import environment
-from llgbm.deltas.errors import SettingError
-from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.probe_names import named_probes
 from llgbm.deltas.recommended import recommended_deltas
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.conditions import embed_conditions
-from llgbm.generators.decoders import FullWidthConfig
 from llgbm.generators.evaluation.arms.nulls import mean_adapter
 from llgbm.generators.experiments.measure import HELD_OUT_PROBES
 from llgbm.generators.experiments.prepare import prepare_teachers
 from llgbm.generators.experiments.prepared import Prepared
-from llgbm.generators.experiments.presets import ExperimentPreset, PresetName
+from llgbm.generators.experiments.presets import ExperimentPreset
 from llgbm.generators.runs import RunFolder
-from llgbm.generators.teachers.shards import ShardData
+from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import TrainingInputs
-from llgbm.generators.vae.config import VAEConfig
+from llgbm.generators.vae.experiments.config import (
+    VAEExperimentConfig,
+    named_by_settings,
+    vae_training,
+)
 from llgbm.generators.vae.experiments.describe import EncodedPart, describe_latent, map_latents
 from llgbm.generators.vae.experiments.measure import measure_rows
-from llgbm.generators.vae.experiments.presets import HELD_OUT_TEACHERS, vae_preset
 from llgbm.generators.vae.experiments.references import nearest_teachers, task_means
 from llgbm.generators.vae.experiments.results import LatentFound, LatentMap, VAEResults, vae_table
 from llgbm.generators.vae.experiments.rivals import nearest_by_text, train_rivals
-from llgbm.generators.vae.experiments.variants import VAE_EXPERIMENTS, VAEExperiment
+from llgbm.generators.vae.experiments.split import split_teachers
 from llgbm.generators.vae.experiments.ways import Way, measure_ways
 from llgbm.generators.vae.files import load_vae
-from llgbm.generators.vae.held_out import HeldOutTeachers, as_teachers, keep_back
-from llgbm.generators.vae.train import family_teachers, train_vae
-from llgbm.generators.vae.train_config import VAETrainConfig
-
-
-@dataclass(frozen=True)
-class VAEExperimentConfig:
-    """Answer one question about latents of adapters.
-
-    Args:
-        name: of the experiment, of VAE_EXPERIMENTS.
-        run: run folder.
-        preset: sizes.
-        out: file that the results are copied to.
-        variants: names of those to run beside the first; all where not given.
-        teachers: `shared`: teachers of a task see the same examples in other orders; `disjoint`:
-            those of the main job.
-        base_model: `smollm2-135m`, a local folder or a hub id.
-        seed: of everything.
-        sizes: of your own, in place of the preset's.
-    """
-
-    name: str
-    run: Path
-    preset: PresetName = "demo"
-    out: Path | None = None
-    variants: tuple[str, ...] = ()
-    teachers: ShardData = "shared"
-    base_model: str = "smollm2-135m"
-    seed: int = 0
-    sizes: ExperimentPreset | None = None
-
-    def __post_init__(self) -> None:
-        if self.name not in VAE_EXPERIMENTS:
-            raise SettingError(
-                f"experiment: expected one of {sorted(VAE_EXPERIMENTS)}, got {self.name!r}"
-            )
-        expected = list(VAE_EXPERIMENTS[self.name].variants)
-        unknown = [name for name in self.variants if name not in expected]
-        if unknown:
-            raise SettingError(f"variants: expected among {expected}, got {unknown}")
-        count = self.chosen_sizes.teachers_per_task
-        if count <= HELD_OUT_TEACHERS:
-            raise SettingError(
-                f"teachers: expected more than {HELD_OUT_TEACHERS} of each task, which are held "
-                f"out, got {count} {self.teachers} ones in preset {self.preset}"
-            )
-
-    @property
-    def chosen_sizes(self) -> ExperimentPreset:
-        """Those given, or the preset's."""
-        return self.sizes or vae_preset(self.preset, self.teachers)
-
-    @property
-    def experiment(self) -> VAEExperiment:
-        """The experiment, with the chosen variants."""
-        whole = VAE_EXPERIMENTS[self.name]
-        first = next(iter(whole.variants))
-        lacking = () if self.chosen_sizes.keep_every else whole.on_trajectories
-        chosen = {
-            name: change
-            for name, change in whole.variants.items()
-            if (name in (first, *self.variants)) or (not self.variants and name not in lacking)
-        }
-        return replace(whole, variants=chosen)
+from llgbm.generators.vae.held_out import HeldOutTeachers, as_teachers
+from llgbm.generators.vae.train import train_vae
+from llgbm.generators.vae.transfer import Transfer
 
 
 def run_vae_experiment(
@@ -123,14 +59,13 @@ def run_vae_experiment(
     print(f"{config.name}: {experiment.question} ({config.preset}, run folder {run.root})")
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
     prepared = Prepared(run, manifest, model)
-    base = prepared.cached(vae_training(preset, run, "unused", model, config.seed))
-    # The last teacher of every task is measured; the one before chooses the best step.
-    inputs, held_out = keep_back(prepared.inputs(base), 1)
-    kept, _ = keep_back(inputs, base.hold_out)
-    parts = {"held_out": held_out}
-    families = family_teachers(base, inputs, run)
-    if families is not None:
-        parts["validation_family"] = families
+    base = prepared.cached(vae_training(config, model))
+    teachers = split_teachers(base, prepared.inputs(base), run)
+    moved = teachers
+    if base.transfer_from is not None and base.sources is not None:
+        transfer = Transfer.of(base.transfer_from, base.sources)
+        moved = split_teachers(base, prepared.inputs(base), run, transfer)
+    kept, parts = teachers.kept, teachers.parts
     encoder, embeddings = PretrainedTextEncoder(base.encoder), EmbeddingCache(run.embeddings)
     told = {
         split: embed_conditions(part.conditions, encoder, embeddings)
@@ -154,11 +89,13 @@ def run_vae_experiment(
     ways: dict[str, Way] = {}
     maps: tuple[LatentMap, ...] = ()
     for variant, change in experiment.variants.items():
-        folder = train_vae(named_by_settings(change(base)), model, inputs)
+        training = named_by_settings(change(base))
+        folder = train_vae(training, model, teachers.inputs)
         vae = load_vae(folder)
+        read = teachers if training.transfer_from is None else moved
         encoded = {
             split: EncodedPart.of(vae, part, told[split])
-            for split, part in {"trained": as_teachers(kept), **parts}.items()
+            for split, part in {"trained": as_teachers(read.kept), **read.parts}.items()
         }
         for split in parts:
             with torch.no_grad():
@@ -168,8 +105,8 @@ def run_vae_experiment(
         if not maps:
             maps = map_latents(encoded, config.seed)
             ways = measure_ways(
-                vae, encoded["held_out"].latent.z, held_out, manifest, model, tokenizer, first,
-                preset.examples, preset.pairs, config.seed,
+                vae, encoded["held_out"].latent.z, parts["held_out"], manifest, model, tokenizer,
+                first, preset.examples, preset.pairs, config.seed,
             )  # fmt: skip
     results = VAEResults(
         config.name,
@@ -197,30 +134,6 @@ def run_vae_experiment(
     return results
 
 
-def named_by_settings(training: VAETrainConfig) -> VAETrainConfig:
-    """Name a training by what decides it: experiments share those that are alike."""
-    settings = {key: value for key, value in training.settings().items() if key != "name"}
-    return replace(training, name=f"vae-{text_fingerprint(settings)[:10]}")
-
-
-def vae_training(
-    preset: ExperimentPreset, run: RunFolder, name: str, model: nn.Module, seed: int
-) -> VAETrainConfig:
-    """Settings of a VAE's training at the sizes of a preset."""
-    every = max(1, preset.steps // 5)
-    return VAETrainConfig(
-        run.root,
-        name,
-        steps=preset.steps,
-        batch_size=2 * preset.batch_size,
-        deltas=recommended_deltas(model),
-        validate_every=every,
-        save_every=max(1, -(-preset.steps // 2)),
-        vae=VAEConfig(decoder=FullWidthConfig(codes=4 * preset.codes)),
-        seed=seed,
-    )
-
-
 def _references(kept: TrainingInputs, part: HeldOutTeachers) -> dict[str, LoRAWeights]:
     """Stand-ins that no VAE makes."""
     mean = mean_adapter(kept.weights)
@@ -236,6 +149,9 @@ def _scale(
     config: VAEExperimentConfig, preset: ExperimentPreset, parts: Mapping[str, HeldOutTeachers]
 ) -> str:
     words = "own sizes" if config.sizes else f"preset {config.preset}"
+    if config.transfer_from is not None and config.sources is not None:
+        moved = Manifest.read(RunFolder(config.sources).manifest).base_model
+        words += f", latents of a VAE of {moved}"
     counts = ", ".join(f"{part.weights.n} {split}" for split, part in parts.items())
     seen = "the same examples in other orders" if preset.data == "shared" else "examples of its own"
     return (

@@ -33,12 +33,14 @@ class VAEExperiment:
         variants: name -> how it is trained; ways and maps are of the first.
         rivals: whether generators without a VAE are trained on the same teachers.
         on_trajectories: variants that need checkpoints along the teachers' ways.
+        transfers: whether it is given a VAE of another base, whose latents variants take over.
     """
 
     question: str
     variants: Mapping[str, Change]
     rivals: bool = False
     on_trajectories: frozenset[str] = frozenset()
+    transfers: bool = False
 
 
 def _same(config: VAETrainConfig) -> VAETrainConfig:
@@ -55,6 +57,11 @@ def _loss(**fields: object) -> Change:
 
 def _augmented(**fields: object) -> Change:
     return lambda c: replace(c, augment=replace(c.augment, **fields))  # type: ignore[arg-type]
+
+
+def _own(config: VAETrainConfig) -> VAETrainConfig:
+    """Learn latents on the base's own teachers."""
+    return replace(config, transfer_from=None, sources=None)
 
 
 _HIERARCHICAL = _vae(layer_code_dim=LAYER_CODE)
@@ -110,6 +117,11 @@ _ALL = {
             "trajectories": lambda c: _augmented(trajectories=2)(_HIERARCHICAL(c)),
         },
         on_trajectories=frozenset({"trajectories"}),
+    ),
+    "vae-transfer": VAEExperiment(
+        "Do latents of one base write adapters for another (4b.4)?",
+        {"moved": _same, "own": _own},
+        transfers=True,
     ),
 }
 VAE_EXPERIMENTS: Mapping[str, VAEExperiment] = MappingProxyType(_ALL)
