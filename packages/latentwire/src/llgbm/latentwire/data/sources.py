@@ -1,12 +1,12 @@
-"""Where a stage's examples come from, by name."""
+"""Sources of packaged data, and of pairs that are drawn."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llgbm.deltas.errors import require_at_least
+from llgbm.latentwire.data.base import SOURCES, Source, check_split
 from llgbm.latentwire.data.key_value import check_pairs, key_value_examples
 from llgbm.latentwire.data.order import drawn
 from llgbm.latentwire.data.passages import load_passages
@@ -15,34 +15,6 @@ from llgbm.latentwire.data.reading import LONGEST_ANSWER, load_reading, reading_
 from llgbm.latentwire.data.squad import load_squad
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example
-from llgbm.latentwire.registry import Registry
-
-# A config's `open(seed: int) -> Source`.
-SOURCES = Registry("data")
-
-
-class Source(ABC):
-    """Examples of a training; a batch is a function of (seed, step), so a run can resume."""
-
-    @abstractmethod
-    def batch(self, size: int, step: int) -> list[Example]:
-        """Training examples of one step."""
-
-    @abstractmethod
-    def validation(self, size: int) -> list[Example]:
-        """The first `size` of a fixed set that is not trained on."""
-
-    @abstractmethod
-    def questions(self, split: str) -> list[Example]:
-        """Questions to evaluate on: of `validation` or `test`.
-
-        Raises:
-            ConfigError: another split, or a source that asks nothing.
-        """
-
-    @abstractmethod
-    def texts(self) -> list[str]:
-        """All contexts of the training split, for what is fitted on them."""
 
 
 @SOURCES.register("squad")
@@ -249,9 +221,3 @@ class KeyValueSource(Source):
         config = self.config
         found = key_value_examples(2 * size, config.pairs, seed, config.keys)
         return [example for example in found if example.context not in seen][:size]
-
-
-def check_split(split: str) -> None:
-    """Raise ConfigError unless `split` is one that may be evaluated on."""
-    if split not in ("validation", "test"):
-        raise ConfigError(f"split: expected validation or test, got {split!r}")

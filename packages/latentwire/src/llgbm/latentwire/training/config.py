@@ -7,11 +7,8 @@ from typing import Any
 
 from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.latentwire.compressor import CompressorConfig
-from llgbm.latentwire.data.sources import (
-    SOURCES,
-    PretrainingSourceConfig,
-    SquadSourceConfig,
-)
+from llgbm.latentwire.data.base import SOURCES
+from llgbm.latentwire.data.sources import PretrainingSourceConfig, SquadSourceConfig
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.losses.answer import AnswerTermConfig
 from llgbm.latentwire.losses.base import TERMS

@@ -22,7 +22,7 @@ from llgbm.deltas.errors import RunError
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.metrics_log import MetricsLog
 from llgbm.latentwire.collapse import CollapseDetector
-from llgbm.latentwire.data.sources import Source
+from llgbm.latentwire.data.base import Source
 from llgbm.latentwire.diagnostics import diagnose, part_gradient_norms, term_gradient_norms
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import Example, check_examples

@@ -1,0 +1,105 @@
+"""Files of questions: JSON lines, or SQuAD's own form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import pydantic
+
+from llgbm.deltas.errors import TaskError, mismatch
+from llgbm.latentwire.data.squad import Question
+
+Kind = TypeVar("Kind", bound=pydantic.BaseModel)
+Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Line(pydantic.BaseModel):
+    context: Text
+    question: Text
+    answers: Annotated[list[Text], pydantic.Field(min_length=1)]
+    title: str = ""
+
+
+class _Answer(pydantic.BaseModel):
+    text: Text
+
+
+class _Asked(pydantic.BaseModel):
+    question: Text
+    answers: list[_Answer]
+    is_impossible: bool = False
+
+
+class _Paragraph(pydantic.BaseModel):
+    context: Text
+    qas: list[_Asked]
+
+
+class _Article(pydantic.BaseModel):
+    title: str = ""
+    paragraphs: list[_Paragraph]
+
+
+class _Squad(pydantic.BaseModel):
+    data: list[_Article]
+
+
+def read_questions(path: Path) -> list[Question]:
+    """Read questions on contexts with their answers.
+
+    Args:
+        path: `.json` in SQuAD's form (`data` > `paragraphs` > `qas`), of which questions that
+            cannot be answered are left out; anything else is JSON lines with `context`,
+            `question`, `answers` (a list of those that count as right, the first is trained on)
+            and, where contexts belong to one document, its `title`. Other keys are ignored.
+
+    Raises:
+        TaskError: missing, not UTF-8, malformed, or without questions.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise TaskError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        got = f"byte {error.start} that is not"
+        raise TaskError(mismatch(path, "text", "UTF-8", got)) from error
+    found = _squad(path, text) if path.suffix == ".json" else _lines(path, text)
+    if not found:
+        raise TaskError(f"{path}: expected questions that can be answered, got none")
+    return found
+
+
+def _lines(path: Path, text: str) -> list[Question]:
+    questions = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            row = _parsed(_Line, line, f"{path}: line {number}")
+            answers = tuple(dict.fromkeys(row.answers))
+            questions.append(Question(row.title, row.context, row.question, answers))
+    return questions
+
+
+def _squad(path: Path, text: str) -> list[Question]:
+    return [
+        Question(
+            article.title,
+            paragraph.context,
+            asked.question,
+            tuple(dict.fromkeys(answer.text for answer in asked.answers)),
+        )
+        for article in _parsed(_Squad, text, str(path)).data
+        for paragraph in article.paragraphs
+        for asked in paragraph.qas
+        if asked.answers and not asked.is_impossible
+    ]
+
+
+def _parsed(kind: type[Kind], text: str, where: str) -> Kind:
+    """Read one value; the first thing that is wrong with it is told."""
+    try:
+        return kind.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise TaskError(f"{where}: {f'{place}: ' if place else ''}{first['msg']}") from error

@@ -1,0 +1,139 @@
+"""Questions of one's own: both forms, splits that share nothing, a training, bad files."""
+
+import json
+
+import pytest
+
+from llgbm.deltas.errors import TaskError
+from llgbm.latentwire.cli import CONSOLE
+from llgbm.latentwire.config_tree import structure
+from llgbm.latentwire.data.own import FilesSourceConfig
+from llgbm.latentwire.data.question_files import read_questions
+from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.reader_files import save_reader
+from llgbm.latentwire.training.config import TrainConfig
+
+
+def written(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def row(number, title="", **changes):
+    answer = f"gate {number}"
+    return {
+        "context": f"Train {number} leaves from {answer} at noon.",
+        "question": f"From where does train {number} leave?",
+        "answers": [answer, answer, f"the {answer}"],
+        "title": title,
+        **changes,
+    }
+
+
+@pytest.fixture
+def rows():
+    return [row(number, f"timetable {number // 2}") for number in range(40)]
+
+
+def test_lines_become_examples_with_all_their_answers(tmp_path) -> None:
+    file = written(tmp_path / "q.jsonl", [row(3, extra=1)])
+    (question,) = read_questions(file)
+    assert question.example.context == "Train 3 leaves from gate 3 at noon."
+    assert question.example.ending == "\nQuestion: From where does train 3 leave?\nAnswer:"
+    assert question.example.answer == "gate 3"
+    assert question.example.golds == ("gate 3", "the gate 3")
+
+
+def test_squads_own_form_is_read_without_what_cannot_be_answered(tmp_path) -> None:
+    asked = {"question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}]}
+    hidden = {"question": "Why?", "answers": [], "is_impossible": True}
+    paragraph = {"context": "Ada wrote it.", "qas": [asked, hidden]}
+    file = tmp_path / "squad.json"
+    file.write_text(json.dumps({"data": [{"title": "A", "paragraphs": [paragraph]}]}))
+    (question,) = read_questions(file)
+    assert (question.title, question.question, question.answers) == ("A", "Who?", ("Ada",))
+
+
+def test_a_tenth_of_the_documents_is_kept_back(tmp_path, rows) -> None:
+    source = FilesSourceConfig(str(written(tmp_path / "q.jsonl", rows))).open(0)
+    trained = {e.title for step in range(20) for e in source.batch(4, step)}
+    held_out = source.questions("validation")
+    assert len(held_out) == 4  # two documents of twenty, two questions each
+    assert not trained & {example.title for example in held_out}
+    assert len(trained) == 18
+    assert source.validation(3) == held_out[:3]
+    assert len(source.texts()) == 36
+    with pytest.raises(ConfigError, match="data.test: expected a file"):
+        source.questions("test")
+
+
+def test_a_context_in_two_splits_is_refused(tmp_path, rows) -> None:
+    train = str(written(tmp_path / "train.jsonl", rows[:30]))
+    held_out = str(written(tmp_path / "held.jsonl", rows[30:36]))
+    test = str(written(tmp_path / "test.jsonl", [*rows[36:], rows[30]]))
+    source = FilesSourceConfig(train, held_out).open(0)
+    assert len(source.questions("validation")) == 6
+    with pytest.raises(ConfigError, match="data.test: expected contexts that validation does not"):
+        FilesSourceConfig(train, held_out, test).open(0)
+    with pytest.raises(ConfigError, match="no question of .*train.jsonl has so short a context"):
+        FilesSourceConfig(train, longest=3).open(0)
+    alone = str(written(tmp_path / "one.jsonl", [row(1, "x"), row(2, "x")]))
+    with pytest.raises(ConfigError, match="at least two documents"):
+        FilesSourceConfig(alone).open(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "expected questions that can be answered, got none"),
+        ("{", "line 1: .*JSON"),
+        ('{"context": "a", "question": "b"}', "line 1: answers: Field required"),
+        ('{"context": "a", "question": "b", "answers": []}', "line 1: answers: .*at least 1 item"),
+        ('{"context": " ", "question": "b", "answers": ["c"]}', "line 1: context"),
+        (
+            '{"context": "a", "question": "b", "answers": "c"}',
+            "line 1: answers: .*valid (list|array)",
+        ),
+        ('{"context": "a", "question": "b", "answers": [3]}', "line 1: answers.0: .*valid string"),
+        ("[" * 100_000, "line 1: .*(JSON|recursion)"),
+    ],
+)
+def test_malformed_lines_are_told_with_their_number(tmp_path, text, told) -> None:
+    file = tmp_path / "q.jsonl"
+    file.write_text(text)
+    with pytest.raises(TaskError, match=told):
+        read_questions(file)
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path) -> None:
+    with pytest.raises(TaskError, match="No such file"):
+        read_questions(tmp_path / "q.jsonl")
+    with pytest.raises(TaskError, match="directory"):
+        read_questions(tmp_path)
+    (tmp_path / "q.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(TaskError, match="expected UTF-8, got byte 0"):
+        read_questions(tmp_path / "q.jsonl")
+    (tmp_path / "q.json").write_text('{"data": [{"paragraphs": 3}]}')
+    with pytest.raises(TaskError, match="data.0.paragraphs"):
+        read_questions(tmp_path / "q.json")
+    with pytest.raises(ConfigError, match=r"data.train: expected a file of questions"):
+        structure(TrainConfig, {"stages": [{"data": "files"}]})
+
+
+def test_a_compressor_trains_and_is_evaluated_on_files(
+    tmp_path, rows, tiny_reader, teach, capsys
+) -> None:
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    asked = [question.example for question in read_questions(written(tmp_path / "all", rows))]
+    save_reader(teach(tiny_reader, asked[:8]), folder)
+    train = written(tmp_path / "train.jsonl", rows[:30])
+    test = written(tmp_path / "test.jsonl", rows[30:])
+    run = str(tmp_path / "run")
+    data = f"stages.0.data={{name='files', train='{train}', test='{test}'}}"
+    words = [f"reader={folder}", data, "validation_examples=1"]
+    words += ["compressor.encoder.name=embeddings", "compressor.slots.largest=16"]
+    words += ["--config", "smoke"]
+    assert CONSOLE.run(["train", run, *words]) == 0
+    assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
+    assert "10 test questions" in capsys.readouterr().out
