@@ -297,6 +297,7 @@ def test_a_report_names_the_damaged_file(name, content, message, run, refused) -
     ("word", "message"),
     [
         ("compressor.slots.ratio=2,2", "expected different combinations"),
+        ("compressor.slots.ratio=2,2.0", "got 'ratio-2' and 'ratio-2.0', which are the same"),
         ("seed=1,2", "expected seeds as --seeds"),
     ],
 )

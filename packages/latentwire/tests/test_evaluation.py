@@ -254,6 +254,7 @@ def test_baselines_write_a_table_and_two_files(tiny_reader, teach, tmp_path, cap
         assert made.rows[row].slots < made.rows["text"].slots / 3
 
 
-def test_a_ratio_below_one_is_refused() -> None:
+@pytest.mark.parametrize("ratio", [0.5, float("nan"), float("inf")])
+def test_a_ratio_that_leaves_no_budget_is_refused(ratio) -> None:
     with pytest.raises(TaskError, match="at least 1"):
-        baselines(BaselinesConfig(ratio=0.5))
+        baselines(BaselinesConfig(ratio=ratio))

@@ -14,16 +14,22 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read every line; a last line cut short by a crash is dropped.
 
     Raises:
-        RunError: a malformed line elsewhere, or one that is no record of a step.
+        RunError: a malformed line elsewhere, one that is no record of a step, or no text file.
     """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        got = f"byte {error.start} that is not"
+        raise RunError(mismatch(path, "text", "UTF-8", got)) from error
     records = []
     for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # no JSON, a number too long, too deep
             if number == len(lines):
                 break
             raise RunError(f"{path}: line {number}: expected JSON, got {line[:60]!r}") from error

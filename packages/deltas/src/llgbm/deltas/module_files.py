@@ -94,6 +94,8 @@ def check_pair(file: Path, description: Mapping[str, Any]) -> None:
             header = (opened.metadata() or {}).get(HEADER_KEY)
     except FileNotFoundError as error:
         raise RunError(f"{file}: not found") from error
+    except OSError as error:  # a folder, or one that may not be read
+        raise RunError(f"{file}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise RunError(f"{file}: not a whole safetensors file ({error})") from error
     fingerprint = text_fingerprint(dict(description))

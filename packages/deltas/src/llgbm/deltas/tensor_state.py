@@ -17,12 +17,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        RunError: missing or damaged.
+        RunError: missing, damaged or no file.
     """
     try:
         return load_file(path)
     except FileNotFoundError as error:
         raise RunError(f"{path}: not found") from error
+    except OSError as error:  # a folder, or one that may not be read
+        raise RunError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise RunError(
             f"{path}: not a whole safetensors file ({error}); delete it to redo that part"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from tyro.conf import Positional
 
 from llgbm.deltas.errors import require_at_least
 from llgbm.latentwire.commands.train import read_config
-from llgbm.latentwire.config_tree import swept
+from llgbm.latentwire.config_tree import as_tree, swept
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation, ablation_table
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.variants import Asked, folder_name, measured_runs, summarise
+from llgbm.latentwire.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def ablate(config: AblateConfig) -> dict[str, list[Evaluation]]:
         for name, words in combinations.items()
         for seed in config.seeds
     }
+    _check_different(trainings)
     if config.dry_run:
         for name, seed in trainings:
             print(f"{name}, seed {seed}")
@@ -84,6 +87,18 @@ def ablate(config: AblateConfig) -> dict[str, list[Evaluation]]:
         runs=summary,
     ).write(config.folder / ABLATION)
     return found
+
+
+def _check_different(trainings: Mapping[tuple[str, int], TrainConfig]) -> None:
+    """Refuse combinations that are the same training, as 2 and 2.0 are."""
+    seen: dict[str, str] = {}
+    for (name, _), training in trainings.items():
+        settings = json.dumps(as_tree(training), sort_keys=True)
+        if seen.setdefault(settings, name) != name:
+            raise ConfigError(
+                f"sweep: expected different trainings, got {seen[settings]!r} and {name!r}, which "
+                "are the same"
+            )
 
 
 def run_name(words: Sequence[str]) -> str:

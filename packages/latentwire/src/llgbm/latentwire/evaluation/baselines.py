@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def baselines(config: BaselinesConfig, reader: Reader | None = None) -> Evaluati
         TaskError: no questions or a ratio below 1.
         ModelError: the reader's text NLL is worse than a uniform guess: the set-up is broken.
     """
-    if config.questions < 1 or config.ratio < 1:
+    if config.questions < 1 or not 1 <= config.ratio < math.inf:
         raise TaskError(
             f"questions, ratio: expected at least 1, got {config.questions}, {config.ratio}"
         )
