@@ -12,8 +12,8 @@ from llgbm.latentwire.losses.selection import SelectionTermConfig, answer_places
 from llgbm.latentwire.losses.step import Step
 from llgbm.latentwire.poolers.select import SelectPooler, SelectPoolerConfig, chosen
 from llgbm.latentwire.slots import SlotsConfig
+from llgbm.latentwire.training.freezing import frozen_but
 from llgbm.latentwire.training.loop import CompressorTraining
-from llgbm.latentwire.training.stages import frozen_but
 from llgbm.latentwire.ways.cache import CacheWayConfig
 
 

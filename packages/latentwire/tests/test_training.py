@@ -11,9 +11,9 @@ from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.training.files import TENSORS, RunFiles, load_compressor
+from llgbm.latentwire.training.held_out import batches_of_one_kind
 from llgbm.latentwire.training.loop import CompressorTraining, dropped
 from llgbm.latentwire.training.schedule import learning_rate_factor
-from llgbm.latentwire.training.stages import batches_of_one_kind
 
 WORDS = (
     "compressor.encoder.name=embeddings",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.encoders.base import ENCODERS, Encoder
 from llgbm.latentwire.encoders.sentence_model import SentenceModel
 from llgbm.latentwire.errors import ConfigError
@@ -91,11 +92,13 @@ class STQueryEncoder(Encoder):
         """See `Encoder.forward`."""
         read = self._sentence[0].states(texts)
         tokens = self.norm(read.values)
-        queries = self._heads(self.query(self.queries))[None].expand(len(texts), -1, -1, -1)
+        queries = split_heads(self.query(self.queries), self.config.heads)[None].expand(
+            len(texts), -1, -1, -1
+        )
         looked = scaled_dot_product_attention(
             queries,
-            self._heads(self.key(tokens)),
-            self._heads(self.value(tokens)),
+            split_heads(self.key(tokens), self.config.heads),
+            split_heads(self.value(tokens), self.config.heads),
             attn_mask=self._nearness(read.lengths).masked_fill(
                 ~read.mask[:, None, None, :], -torch.inf
             ),
@@ -110,7 +113,3 @@ class STQueryEncoder(Encoder):
         shares = steps[None, :] / lengths[:, None]
         apart = (shares[:, None, :] - self.places[:, None]) * self.config.queries
         return -self.log_rates.exp()[:, None, None] * apart.square()[:, None]
-
-    def _heads(self, values: Tensor) -> Tensor:
-        """[..., m, d] as [..., heads, m, d / heads]."""
-        return values.unflatten(-1, (self.config.heads, -1)).transpose(-3, -2)

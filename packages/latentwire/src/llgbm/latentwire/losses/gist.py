@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from torch.nn.utils.rnn import pad_sequence
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
@@ -74,15 +75,12 @@ class GistHead(nn.Module):
         order = torch.arange(slots.shape[1], device=slots.device)
         middles = (order + 0.5) * lengths[:, None] / latents.counts[:, None]
         found = scaled_dot_product_attention(
-            self._heads(self.query(asked)),
-            self._heads(self.key(slots + sinusoids(middles, self.inner))),
-            self._heads(self.value(slots)),
+            split_heads(self.query(asked), self.heads),
+            split_heads(self.key(slots + sinusoids(middles, self.inner)), self.heads),
+            split_heads(self.value(slots), self.heads),
             attn_mask=latents.mask[:, None, None, :],
         )
         return self.mlp(asked + found.transpose(1, 2).flatten(2))
-
-    def _heads(self, values: Tensor) -> Tensor:
-        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class GistTerm(Term):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.errors import ConfigError
 
 
@@ -41,13 +42,9 @@ class CrossAttention(nn.Module):
             [b, m, d] float32.
         """
         taken = scaled_dot_product_attention(
-            self._heads(self.query(queries)),
-            self._heads(self.key(keys)),
-            self._heads(self.value(values)),
+            split_heads(self.query(queries), self.heads),
+            split_heads(self.key(keys), self.heads),
+            split_heads(self.value(values), self.heads),
             attn_mask=mask[:, None],
         )
         return self.merge(taken.transpose(1, 2).flatten(2))
-
-    def _heads(self, values: Tensor) -> Tensor:
-        """[b, m, d] as [b, heads, m, d / heads]."""
-        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.encoders.base import Encoder
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents, States
@@ -73,14 +74,10 @@ class PooledQueries(Pooler):
         weights = segments(states.lengths, counts).to(values.dtype)
         pooled = weights @ values
         looked = scaled_dot_product_attention(
-            self._heads(weights @ self.query(values)),
-            self._heads(self.key(values)),
-            self._heads(self.value(values)),
+            split_heads(weights @ self.query(values), self.config.heads),
+            split_heads(self.key(values), self.config.heads),
+            split_heads(self.value(values), self.config.heads),
             attn_mask=states.mask[:, None, None, :],
         )
         found = pooled + self.merge(looked.transpose(1, 2).flatten(2))
         return self.head(found, states, counts)
-
-    def _heads(self, values: Tensor) -> Tensor:
-        """[b, m, d] as [b, heads, m, d / heads]."""
-        return values.unflatten(-1, (self.config.heads, -1)).transpose(1, 2)

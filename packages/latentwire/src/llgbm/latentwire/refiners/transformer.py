@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.refiners.base import REFINERS, Refiner
@@ -101,14 +102,10 @@ class Block(nn.Module):
         bias = -softplus(self.slope)[:, None, None] * distance
         bias = bias.expand(len(states), -1, -1, -1)
         looked = scaled_dot_product_attention(
-            self._heads(self.query(normed)),
-            self._heads(self.key(normed)),
-            self._heads(self.value(normed)),
+            split_heads(self.query(normed), self.heads),
+            split_heads(self.key(normed), self.heads),
+            split_heads(self.value(normed), self.heads),
             attn_mask=bias.masked_fill(~mask[:, None, None, :], -torch.inf),
         )
         states = states + self.merge(looked.transpose(1, 2).flatten(2))
         return states + self.mlp(states)
-
-    def _heads(self, values: Tensor) -> Tensor:
-        """[b, m, d] as [b, heads, m, d / heads]."""
-        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -7,9 +7,9 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -30,6 +30,8 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored
 from llgbm.latentwire.training.config import StageConfig, TrainConfig
 from llgbm.latentwire.training.files import RunFiles, write_settings
+from llgbm.latentwire.training.freezing import frozen_but
+from llgbm.latentwire.training.held_out import held_out_scores
 from llgbm.latentwire.training.saved_state import (
     PROGRESS,
     SavedState,
@@ -306,17 +308,8 @@ class Training(ABC, Generic[C, L]):
         With several readers the loss is the mean of theirs.
         """
         self.compressor.eval()
-        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-        for batch in batches_of_one_kind(held_out, stage.batch_size):
-            for name, scored in self._scored(batch, stage).items():
-                at_first = scored.step == 0
-                best = scored.logits[at_first].argmax(-1)
-                sums[name][0] += float(scored.nll.sum())
-                sums[name][1] += len(scored.targets)
-                sums[name][2] += int((best == scored.targets[at_first]).sum())
-        losses = {name: total / count for name, (total, count, _) in sums.items()}
-        firsts = {name: first / len(held_out) for name, (_, _, first) in sums.items()}
-        value = sum(losses.values()) / len(losses)
+        seen = held_out_scores(held_out, stage.batch_size, lambda batch: self._scored(batch, stage))
+        value = fmean(score.nll for score in seen.values())
         if not math.isfinite(value):
             raise RunError(f"{self.files.folder}: validation: expected a finite loss, got {value}")
         past = value if self.smoothed is None else self.smoothed
@@ -329,9 +322,9 @@ class Training(ABC, Generic[C, L]):
                 "split": "validation",
                 "nll": value,
                 "smoothed": self.smoothed,
-                "first_at_1": sum(firsts.values()) / len(firsts),
-                **{f"{name}/nll": each for name, each in losses.items() if name},
-                **{f"{name}/first_at_1": each for name, each in firsts.items() if name},
+                "first_at_1": fmean(score.first_at_1 for score in seen.values()),
+                **{f"{name}/nll": score.nll for name, score in seen.items() if name},
+                **{f"{name}/first_at_1": score.first_at_1 for name, score in seen.items() if name},
             }
         )
         if self.config.stop_on_collapse and not any(example.mark for example in held_out):
@@ -367,27 +360,3 @@ class Training(ABC, Generic[C, L]):
 def _always_read(name: str) -> bool:
     """Whether every step must move a parameter: not marks of one kind, nor heads of late terms."""
     return ".marks." not in name and not name.startswith("heads.")
-
-
-def batches_of_one_kind(examples: Sequence[Example], size: int) -> list[list[Example]]:
-    """Examples in batches whose marks are alike: a prefix has a mark in all rows or in none."""
-    kinds: dict[bool, list[Example]] = {False: [], True: []}
-    for example in examples:
-        kinds[bool(example.mark)].append(example)
-    return [
-        kind[start : start + size] for kind in kinds.values() for start in range(0, len(kind), size)
-    ]
-
-
-@contextmanager
-def frozen_but(module: nn.Module, trained: Mapping[str, nn.Parameter]) -> Iterator[None]:
-    """Within the block other parameters need no gradient: nothing is kept for theirs."""
-    wanted = {id(each) for each in trained.values()}
-    others = [each for each in module.parameters() if each.requires_grad and id(each) not in wanted]
-    for each in others:
-        each.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for each in others:
-            each.requires_grad_(True)

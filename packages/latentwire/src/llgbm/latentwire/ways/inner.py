@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from llgbm.latentwire.attention_heads import split_heads
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.prefix import Prefix, empty_prefix, from_embeddings
@@ -141,17 +142,13 @@ class InnerAdapter(nn.Module):
         values = self.latent_norm(latents.values)
         states = self.hidden_norm(hidden.to(device=values.device, dtype=values.dtype))
         looked = scaled_dot_product_attention(
-            self._heads(self.query(states)),
-            self._heads(self.key(values)),
-            self._heads(self.value(values)),
+            split_heads(self.query(states), self.heads),
+            split_heads(self.key(values), self.heads),
+            split_heads(self.value(values), self.heads),
             attn_mask=latents.mask[:, None, None, :],
         )
         found = self.gate.tanh() * self.merge(looked.transpose(1, 2).flatten(2))
         return hidden + found.to(hidden)
-
-    def _heads(self, values: Tensor) -> Tensor:
-        """[b, m, d] as [b, heads, m, d / heads]."""
-        return values.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 def _hook(adapter: nn.Module, latents: Latents) -> OutputHook:
