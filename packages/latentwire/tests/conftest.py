@@ -7,6 +7,7 @@ from copy import deepcopy
 import pytest
 import torch
 
+from llgbm.latentwire.data.key_value import character_tokenizer
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.prefix import replayed
 from llgbm.latentwire.reader import Reader, load_reader
@@ -27,6 +28,22 @@ def tiny_reader() -> Reader:
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval().requires_grad_(False)
     return Reader(model, load_reader(device="cpu").tokenizer, "tiny")
+
+
+@pytest.fixture(scope="session")
+def other_reader() -> Reader:
+    """A random reader of another tokenizer and width than `tiny_reader`."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = character_tokenizer()
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=48, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=True, initializer_range=0.1,
+    )  # fmt: skip
+    return Reader(LlamaForCausalLM(config).eval().requires_grad_(False), tokenizer, "other")
 
 
 @pytest.fixture(scope="session")
