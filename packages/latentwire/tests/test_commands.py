@@ -56,6 +56,8 @@ def test_a_users_own_document_is_compressed_and_asked(run, tmp_path, capsys) -> 
     first = capsys.readouterr().out
     assert CONSOLE.run(ask) == 0
     assert capsys.readouterr().out == first
+    assert CONSOLE.run([*ask, "--max-new-tokens", "1"]) == 0
+    assert len(capsys.readouterr().out) < len(first)
 
 
 def test_bytes_are_those_of_the_files_that_would_be_written(run, tmp_path, capsys) -> None:

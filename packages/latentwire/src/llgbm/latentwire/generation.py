@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,8 +24,8 @@ class DecodingConfig:
 
     Args:
         max_new_tokens: at most so many.
-        min_new_tokens: the end token is not written before so many others.
-        eos_ban_steps: first steps at which the end token is not written.
+        min_new_tokens: neither the end token nor a new line is written before so many others.
+        eos_ban_steps: first steps at which the end token is not written; a line may end.
         first_token_temperature: the first token is drawn at this temperature; 0 takes the best.
         first_token_top_p: ... from the smallest set of tokens with this probability.
         seed: of that draw.
@@ -43,8 +44,11 @@ class DecodingConfig:
                 "decoding: expected 0 <= min_new_tokens <= max_new_tokens and at least 1 of the "
                 f"latter, got {self.min_new_tokens}, {self.max_new_tokens}"
             )
-        if self.eos_ban_steps < 0 or self.first_token_temperature < 0:
-            raise ConfigError("decoding: expected no negative ban or temperature")
+        if self.eos_ban_steps < 0 or not 0 <= self.first_token_temperature < math.inf:
+            raise ConfigError(
+                "decoding: expected no negative ban or temperature, and a finite one, got "
+                f"{self.eos_ban_steps}, {self.first_token_temperature:g}"
+            )
         if not 0 < self.first_token_top_p <= 1:
             raise ConfigError(
                 f"decoding: first_token_top_p: expected above 0, at most 1, "
@@ -95,12 +99,48 @@ def write(
     state = decode(reader, rows.embeds, rows.mask, prefix, cache).last_hidden_state[:, -1]
     wait_for_device(reader)
     middle = time.perf_counter()
-    count = len(endings)
     mask = rows.mask
     if prefix.cache_mask is not None:
         mask = torch.cat([prefix.cache_mask, mask], dim=1)
-    written: list[list[int]] = [[] for _ in range(count)]
-    open_rows = [True] * count
+
+    def advance(chosen: Tensor, mask: Tensor) -> Tensor:
+        output = reader.model.get_decoder()(
+            inputs_embeds=reader.embed(chosen[:, None]),
+            attention_mask=mask.long(),
+            position_ids=mask.long().sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        return output.last_hidden_state[:, -1]
+
+    written = write_on(reader, state, mask, advance, settings)
+    wait_for_device(reader)
+    texts = [reader.text_of(tokens) for tokens in written]
+    return Written(texts, written, middle - begin, time.perf_counter() - middle)
+
+
+def write_on(
+    reader: Reader,
+    state: Tensor,
+    mask: Tensor,
+    advance: Callable[[Tensor, Tensor], Tensor],
+    settings: DecodingConfig,
+) -> list[list[int]]:
+    """Tokens of one line for every row of a batch, after a prompt that has been read.
+
+    Args:
+        reader: frozen.
+        state: last hidden states [b, h] of the prompts.
+        mask: [b, t] bool of everything read so far.
+        advance: last hidden states [b, h] after tokens [b] int64 are read, too, at a mask
+            [b, t + 1] that holds them.
+        settings: of the decoding.
+
+    Returns:
+        b lists of new token ids, the end token left out.
+    """
+    written: list[list[int]] = [[] for _ in mask]
+    open_rows = [True] * len(mask)
     draw = torch.Generator(device="cpu").manual_seed(settings.seed)
     for step in range(settings.max_new_tokens):
         chosen = choose_token(reader, state, step, settings, draw)
@@ -111,18 +151,9 @@ def write(
                     written[index].append(token)
         if not any(open_rows) or step + 1 == settings.max_new_tokens:
             break
-        mask = torch.cat([mask, mask.new_ones(count, 1)], dim=1)
-        output = reader.model.get_decoder()(
-            inputs_embeds=reader.embed(chosen[:, None]),
-            attention_mask=mask.long(),
-            position_ids=mask.long().sum(1, keepdim=True) - 1,
-            past_key_values=cache,
-            use_cache=True,
-        )
-        state = output.last_hidden_state[:, -1]
-    wait_for_device(reader)
-    texts = [reader.text_of(tokens) for tokens in written]
-    return Written(texts, written, middle - begin, time.perf_counter() - middle)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        state = advance(chosen, mask)
+    return written
 
 
 def choose_token(
@@ -132,6 +163,8 @@ def choose_token(
     logits = next_token_logits(reader.model, state)
     if step < max(settings.eos_ban_steps, settings.min_new_tokens):
         logits[:, reader.end] = -torch.inf
+    if step < settings.min_new_tokens:
+        logits[:, reader.new_lines] = -torch.inf
     if step > 0 or settings.first_token_temperature == 0:
         return logits.argmax(-1)
     chances, order = (logits / settings.first_token_temperature).softmax(-1).sort(descending=True)

@@ -140,6 +140,12 @@ class Reader:
             self._new_lines[token] = "\n" in self.tokenizer.decode([token])
         return self._new_lines[token]
 
+    @cached_property
+    def new_lines(self) -> Tensor:
+        """Token ids [n] int64 that end a line."""
+        held = [token for token in range(self.vocabulary) if self.holds_new_line(token)]
+        return torch.tensor(held, dtype=torch.long, device=self.device)
+
     def text_of(self, ids: Sequence[int]) -> str:
         """First line of what token ids say, special tokens left out."""
         lines = self.tokenizer.decode(list(ids), skip_special_tokens=True).strip().splitlines()

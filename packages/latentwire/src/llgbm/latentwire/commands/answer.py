@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import tyro
 from tyro.conf import Positional
 
 from llgbm.latentwire.data.squad import question_ending
@@ -25,13 +27,15 @@ class AnswerConfig:
         latents: file that `compress` wrote.
         question: in words.
         run: trained run that compressed it.
-        max_new_tokens: of the answer.
+        decoding: how the answer is written.
     """
 
     latents: Positional[Path]
     question: Positional[str]
     run: Path
-    max_new_tokens: int = 32
+    decoding: Annotated[DecodingConfig, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: DecodingConfig(max_new_tokens=32)
+    )
 
 
 def answer(config: AnswerConfig) -> str:
@@ -60,7 +64,7 @@ def answer(config: AnswerConfig) -> str:
             reader,
             compressor.prefix(latents),
             [reader.tokens(question_ending(config.question.strip()))],
-            DecodingConfig(max_new_tokens=config.max_new_tokens),
+            config.decoding,
         )
     print(written.texts[0])
     return written.texts[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows.base import RowConfig, Scheme
 from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
 from llgbm.latentwire.evaluation.table import table
+from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.files import (
@@ -62,6 +63,7 @@ class EvaluateConfig:
         schemes: also measured after packing and unpacking.
         out: results; RUN/evaluation.json where not given. Answers go beside it as .jsonl.
         batch_size: questions at once.
+        decoding: how answers are written.
         seed: of random and shuffled latents and of intervals.
     """
 
@@ -72,6 +74,7 @@ class EvaluateConfig:
     schemes: tuple[str, ...] = ("int8", "int4")
     out: Path | None = None
     batch_size: int = 8
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -107,6 +110,7 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         compressor,
         examples,
         rows,
+        decoding=config.decoding,
         batch_size=config.batch_size,
         seed=config.seed,
         training=texts,

@@ -20,9 +20,8 @@ from llgbm.latentwire.evaluation.prompts import Prompts
 from llgbm.latentwire.generation import (
     DecodingConfig,
     Written,
-    choose_token,
-    is_done,
     wait_for_device,
+    write_on,
 )
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored, cache_of
@@ -63,20 +62,11 @@ class TokenPrompts(Prompts):
         state = _states(reader, ids, mask, cache)[:, -1]
         wait_for_device(reader)
         middle = time.perf_counter()
-        written: list[list[int]] = [[] for _ in self.ids]
-        still = [True] * len(self.ids)
-        draw = torch.Generator(device="cpu").manual_seed(decoding.seed)
-        for step in range(decoding.max_new_tokens):
-            chosen = choose_token(reader, state, step, decoding, draw)
-            for index, token in enumerate(chosen.tolist()):
-                if still[index]:
-                    still[index] = not is_done(reader, token, written[index])
-                    if token != reader.end:
-                        written[index].append(token)
-            if not any(still) or step + 1 == decoding.max_new_tokens:
-                break
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-            state = _states(reader, chosen[:, None], mask, cache)[:, -1]
+
+        def advance(chosen: Tensor, mask: Tensor) -> Tensor:
+            return _states(reader, chosen[:, None], mask, cache)[:, -1]
+
+        written = write_on(reader, state, mask, advance, decoding)
         wait_for_device(reader)
         texts = [reader.text_of(tokens) for tokens in written]
         return Written(texts, written, middle - begin, time.perf_counter() - middle)
