@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from llgbm.deltas.errors import RunError
 from llgbm.latentwire.collapse import CollapseDetector, CollapseError
+from llgbm.latentwire.commands.evaluate import ROW_NAMES
+from llgbm.latentwire.commands.report import ReportConfig, report
 from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.config_tree import as_tree
@@ -22,7 +25,7 @@ from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.losses.step import Step
 from llgbm.latentwire.metrics import exact_match, f1_score
 from llgbm.latentwire.prefix import Prefix, empty_prefix, from_keys_values, replayed
-from llgbm.latentwire.reader import load_reader
+from llgbm.latentwire.reader import Reader, load_reader
 from llgbm.latentwire.rows import IGNORED, build_rows
 from llgbm.latentwire.scoring import decode, score
 from llgbm.latentwire.slots import SlotsConfig
@@ -110,6 +113,43 @@ def test_rule_05_training_and_evaluation_lay_a_prompt_out_alike(tiny_reader, exa
     assert (
         tiny_reader.tokens("a") == tiny_reader.tokenizer("a", add_special_tokens=False)["input_ids"]
     )
+
+
+def test_rule_05_a_training_and_its_evaluation_read_the_same_prompt(
+    tiny_reader, examples, tmp_path
+) -> None:
+    # A reader that puts a token before every text, as those with a BOS do.
+    reader = Reader(tiny_reader.model, tiny_reader.tokenizer, "with an opening")
+    reader.__dict__["opening"] = (1,)
+    config = read_config("smoke", (*SMOKE, "stages.0.keep=1.0"))
+    training = CompressorTraining(config, reader, tmp_path)
+    stage, one = config.stages[0], [examples[0]]
+    read = []
+
+    def keep(module, args, given) -> None:
+        if "inputs_embeds" not in given:  # text, which is no latents
+            return
+        read.append(given["inputs_embeds"][0][given["attention_mask"][0].bool()].detach())
+
+    hook = reader.model.get_decoder().register_forward_pre_hook(keep, with_kwargs=True)
+    training._losses(stage, one, training._objective(stage), Random(0))
+    trained = read[-1]
+    read.clear()
+    training.compressor.eval()
+    rows = rows_by_name(["latent"])
+    evaluate(reader, training.compressor, one, rows, DecodingConfig(max_new_tokens=1))
+    hook.remove()
+    asked = [each for each in read if len(each) > 1]
+    assert len(asked) == 2  # it writes, and it scores the gold answer
+    answer = reader.answer_tokens(examples[0].answer)
+    for prompt in asked:
+        shared = min(len(prompt), len(trained))
+        assert shared >= len(trained) - len(answer)
+        torch.testing.assert_close(prompt[:shared], trained[:shared], atol=1e-6, rtol=0)
+    beginnings = [torch.equal(each[0], reader.embed(torch.tensor(1))) for each in (trained, *asked)]
+    again = [torch.equal(each[1], reader.embed(torch.tensor(1))) for each in (trained, *asked)]
+    assert all(beginnings)
+    assert not any(again)
 
 
 def test_rule_06_the_encoder_sees_the_context_alone(tiny_reader, tmp_path) -> None:
@@ -326,23 +366,41 @@ def test_rule_19_f1_and_em_are_squads() -> None:
     assert f1_score("red", ["blue", "red"]) == 1.0
 
 
-def test_rule_20_the_token_budget_and_embedding_replay_are_in_the_table() -> None:
-    from llgbm.latentwire.commands.evaluate import ROW_NAMES
-
-    assert {"text", "no_context", "budget_question_kept", "replay_raw", "shuffled"} <= set(
-        ROW_NAMES
-    )
+def test_rule_20_the_token_budget_and_embedding_replay_are_in_the_table(
+    tiny_reader, teach, examples
+) -> None:
+    wanted = {"text", "no_context", "budget_question_kept", "replay_raw", "shuffled"}
+    assert wanted <= set(ROW_NAMES)
+    reader = teach(tiny_reader, examples)
+    compressor = Compressor(CompressorConfig(SlotsConfig(ratio=3)), reader)
+    rows = rows_by_name(["text", "budget_question_kept", "replay_raw", "latent"])
+    found = evaluate(reader, compressor, examples, rows, DecodingConfig(max_new_tokens=4))
+    # As many tokens as there are latents, text by text.
+    assert found.rows["budget_question_kept"].slots == found.rows["latent"].slots
+    assert found.rows["latent"].slots < found.rows["text"].slots / 2
+    said = {
+        row: [answer.answer for answer in found.answers if answer.row == row]
+        for row in ("text", "replay_raw")
+    }
+    assert said["replay_raw"] == said["text"]
+    assert found.rows["replay_raw"].nll == pytest.approx(found.rows["text"].nll, abs=1e-6)
 
 
 def test_rule_21_a_file_of_a_run_is_its_own_and_claimed_only_if_it_exists(
     tiny_reader, tmp_path
 ) -> None:
-    config = read_config("smoke", (*SMOKE, "diagnose_every=1"))
-    for run in ("one", "two"):
+    for run, words in {"one": ("seed=1",), "two": ("seed=2",), "none": ()}.items():
+        every = 0 if run == "none" else 1
+        config = read_config("smoke", (*SMOKE, f"diagnose_every={every}", *words))
         CompressorTraining(config, tiny_reader, tmp_path / run).fit()
     looks = [(tmp_path / run / "diagnostics.jsonl").read_text() for run in ("one", "two")]
-    assert looks[0] == looks[1]
-    assert len(looks[0].splitlines()) == config.stages[0].steps
+    assert looks[0] != looks[1]
+    for look in looks:
+        steps = [json.loads(line)["step"] for line in look.splitlines()]
+        assert steps == list(range(1, config.stages[0].steps + 1))
+    assert not (tmp_path / "none" / "diagnostics.jsonl").exists()
+    pages = [report(ReportConfig(tmp_path / run)).read_text() for run in ("one", "none")]
+    assert ["Diagnostics</h2>" in page for page in pages] == [True, False]
 
 
 def test_rule_22_collapsed_answers_are_detected_and_can_stop_a_run() -> None:

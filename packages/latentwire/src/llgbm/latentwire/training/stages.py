@@ -135,7 +135,9 @@ class Training(ABC, Generic[C, L]):
     def _fit(self) -> C:
         resumed = self._resume()
         log = MetricsLog(self.files.metrics, self.total or -1)
-        self.diagnostics = MetricsLog(self.files.diagnostics, self.total or -1)
+        # Rule 21: a run that is not looked at has no file of looks.
+        if self.config.diagnose_every:
+            self.diagnostics = MetricsLog(self.files.diagnostics, self.total or -1)
         while self.stage < len(self.config.stages):
             stage = self.config.stages[self.stage]
             self._fit_stage(stage, log, resumed)
