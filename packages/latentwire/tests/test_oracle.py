@@ -1,9 +1,13 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
 from llgbm.latentwire.evaluation.oracle import OracleConfig, capacity_oracle
+from llgbm.latentwire.evaluation.rows.base import Setting
+from llgbm.latentwire.evaluation.rows.oracle import OracleRowConfig
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.slots import SlotsConfig
 
@@ -44,3 +48,32 @@ def test_a_config_without_a_goal_is_refused() -> None:
         OracleConfig(reconstruction=0.0)
     with pytest.raises(ConfigError, match="learning_rate"):
         OracleConfig(learning_rate=0.0)
+
+
+def test_the_row_fits_every_text_alone_and_is_shown_no_question(tiny_reader, examples) -> None:
+    setting = Setting(tiny_reader, tuple(examples), slots=SlotsConfig(ratio=1.0))
+    row = OracleRowConfig(steps=3).build(setting)
+    together, alone = row.prompts([0, 1, 2]), row.prompts([1])
+    slots = setting.budgets
+    assert together.slots == slots[:3]
+    assert together.encode_seconds > 0
+    count = slots[1]
+    torch.testing.assert_close(
+        together.prefix.embeds[1, :count], alone.prefix.embeds[0, :count], atol=1e-3, rtol=1e-3
+    )
+    asked = replace(examples[1], ending="\nQuestion: Another?\nAnswer:", answer="nothing")
+    other = Setting(tiny_reader, (asked,), slots=SlotsConfig(ratio=1.0))
+    again = OracleRowConfig(steps=3).build(other).prompts([0])
+    torch.testing.assert_close(again.prefix.embeds, alone.prefix.embeds)
+
+
+def test_fitted_vectors_are_a_row_of_the_table(tiny_reader, teach, examples) -> None:
+    reader = teach(tiny_reader, examples)
+    rows = [*rows_by_name(["text"]), OracleRowConfig(steps=60)]
+    # As many vectors as tokens can be the tokens themselves.
+    found = evaluate(
+        reader, None, examples, rows, DecodingConfig(max_new_tokens=2), slots=SlotsConfig(ratio=1.0)
+    )
+    oracle, text = found.rows["oracle"], found.rows["text"]
+    assert oracle.slots == text.slots
+    assert oracle.nll < 1.5 * text.nll

@@ -113,10 +113,66 @@ def capacity_oracle(
     contexts = [ids[: config.tokens or None] for ids in contexts]
     endings = [reader.tokens(example.ending) for example in examples]
     answers = [reader.answer_tokens(example.answer) for example in examples]
-    lengths = torch.tensor([len(ids) for ids in contexts], device=reader.device)
+    fitted = fit_vectors(reader, contexts, config, endings, answers)
+    prefix, lengths = fitted.prefix, _lengths(reader, contexts)
+    with torch.no_grad():
+        told = _reconstructed(reader, prefix, contexts)
+        bare = _reconstructed(reader, empty_prefix(reader, len(contexts)), contexts)
+    f1: list[float] = []
+    if config.answer:
+        texts = write(reader, prefix, endings, decoding).texts
+        f1 = [f1_score(t, e.accepted) for t, e in zip(texts, examples, strict=True)]
+    return OracleResult(
+        recall=_recall(told, lengths),
+        start_recall=fitted.curve[0],
+        without=_recall(bare, lengths),
+        f1=f1,
+        nll=_by_row(told.nll, told, lengths).tolist(),
+        slots=prefix.mask.sum(1).tolist(),
+        tokens=lengths.tolist(),
+        steps=fitted.steps,
+        curve=[sum(each) / len(each) for each in fitted.curve],
+        seconds=time.perf_counter() - begin,
+    )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Vectors of b contexts.
+
+    Attributes:
+        prefix: of them.
+        curve: recall of every context before each step.
+        steps: taken.
+    """
+
+    prefix: Prefix
+    curve: list[list[float]]
+    steps: int
+
+
+@torch.enable_grad()
+def fit_vectors(
+    reader: Reader,
+    contexts: list[list[int]],
+    config: OracleConfig,
+    endings: Sequence[Sequence[int]] = (),
+    answers: Sequence[Sequence[int]] = (),
+) -> Fitted:
+    """Optimise vectors from the means of the contexts' segments; see `capacity_oracle`.
+
+    Args:
+        reader: frozen.
+        contexts: b lists of token ids.
+        config: of the fit; but for `enough` no context's vectors depend on another's.
+        endings: b lists of token ids, where `answer` weighs something.
+        answers: the same.
+    """
+    lengths = _lengths(reader, contexts)
     counts = config.slots.counts(lengths)
     mask = slot_mask(counts)
-    values = (segments(lengths, counts) @ replayed(reader, contexts).embeds).requires_grad_(True)
+    values = (segments(lengths, counts) @ replayed(reader, contexts).embeds).detach()
+    values.requires_grad_(True)
     optimiser = torch.optim.Adam([values], lr=config.learning_rate * reader.embedding_rms)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     curve: list[list[float]] = []
@@ -143,26 +199,12 @@ def capacity_oracle(
         schedule.step()
         taken += 1
     progress.close()
-    with torch.no_grad():
-        prefix = from_embeddings(values.detach(), mask)
-        told = _reconstructed(reader, prefix, contexts)
-        bare = _reconstructed(reader, empty_prefix(reader, len(contexts)), contexts)
-    f1: list[float] = []
-    if config.answer:
-        texts = write(reader, prefix, endings, decoding).texts
-        f1 = [f1_score(t, e.accepted) for t, e in zip(texts, examples, strict=True)]
-    return OracleResult(
-        recall=_recall(told, lengths),
-        start_recall=curve[0],
-        without=_recall(bare, lengths),
-        f1=f1,
-        nll=_by_row(told.nll, told, lengths).tolist(),
-        slots=counts.tolist(),
-        tokens=lengths.tolist(),
-        steps=taken,
-        curve=[sum(each) / len(each) for each in curve],
-        seconds=time.perf_counter() - begin,
-    )
+    return Fitted(from_embeddings(values.detach(), mask), curve, taken)
+
+
+def _lengths(reader: Reader, contexts: list[list[int]]) -> Tensor:
+    """Tokens [b] of every context."""
+    return torch.tensor([len(ids) for ids in contexts], device=reader.device)
 
 
 def _reconstructed(reader: Reader, prefix: Prefix, contexts: list[list[int]]) -> Scored:

@@ -9,6 +9,7 @@ from llgbm.latentwire.evaluation.rows.budget_tail import BudgetTailRowConfig
 from llgbm.latentwire.evaluation.rows.latent import LatentRowConfig
 from llgbm.latentwire.evaluation.rows.mean import MeanRowConfig
 from llgbm.latentwire.evaluation.rows.no_context import NoContextRowConfig
+from llgbm.latentwire.evaluation.rows.oracle import OracleRowConfig
 from llgbm.latentwire.evaluation.rows.pca import PCARowConfig
 from llgbm.latentwire.evaluation.rows.pruned import PrunedRowConfig
 from llgbm.latentwire.evaluation.rows.random import RandomRowConfig
@@ -36,4 +37,5 @@ PARTS = (
     LatentRowConfig,
     UnpackedRowConfig,
     AnswerExtractionRowConfig,
+    OracleRowConfig,
 )
