@@ -56,6 +56,8 @@ def test_a_users_own_document_is_compressed_and_asked(run, tmp_path, capsys) -> 
     first = capsys.readouterr().out
     assert CONSOLE.run(ask) == 0
     assert capsys.readouterr().out == first
+    assert CONSOLE.run([*ask, "--reader", "second"]) == 2
+    assert "expected none: this run has one" in capsys.readouterr().err
     assert CONSOLE.run([*ask, "--max-new-tokens", "1"]) == 0
     assert len(capsys.readouterr().out) < len(first)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from llgbm.deltas.errors import RunError
+from llgbm.latentwire.cli import CONSOLE
 from llgbm.latentwire.commands import two_readers as command_module
 from llgbm.latentwire.commands.train import read_config as read_single_config
 from llgbm.latentwire.commands.two_readers import (
@@ -17,7 +18,7 @@ from llgbm.latentwire.commands.two_readers import (
 from llgbm.latentwire.config_tree import as_tree, structure
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.pairing import row_difference
-from llgbm.latentwire.generation import DecodingConfig
+from llgbm.latentwire.generation import DecodingConfig, write
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.training.loop import CompressorTraining
@@ -27,6 +28,7 @@ from llgbm.latentwire.two_readers import (
     SharedCompressorConfig,
     SlotLayout,
 )
+from llgbm.latentwire.two_readers import files as files_module
 from llgbm.latentwire.two_readers.config import TwoReadersConfig
 from llgbm.latentwire.two_readers.evaluation import evaluate_readers
 from llgbm.latentwire.two_readers.files import load_shared, read_settings
@@ -195,3 +197,31 @@ def test_the_command_trains_and_says_what_parts_there_are(
         assert part in said
     assert two_readers(TwoReadersCommandConfig(run, WORDS, evaluate=False)) is None
     assert RunFiles(run).finished.exists()
+
+
+def test_one_latent_file_is_read_by_both_readers(
+    config, tiny_reader, other_reader, tmp_path, monkeypatch, capsys
+) -> None:
+    run, text, latents = tmp_path / "run", tmp_path / "notes.txt", tmp_path / "notes.lw"
+    compressor = SharedTraining(config, tiny_reader, other_reader, run).fit()
+    readers = {tiny_reader.name: tiny_reader, other_reader.name: other_reader}
+    monkeypatch.setattr(files_module, "load_reader", readers.__getitem__)
+    text.write_text("Anna lives in a house by the sea, and Ben has two dogs and a cat.")
+    words = ["compress", str(text), "--run", str(run), "--out", str(latents), "--scheme", "fp16"]
+    assert CONSOLE.run(words) == 0
+    tokens = len(tiny_reader.tokens(text.read_text()))
+    assert f"{tokens} tokens in {-(-tokens // 2)} slots" in capsys.readouterr().out
+    said = {}
+    for reader in ("first", "second"):
+        ask = ["answer", str(latents), "Where?", "--run", str(run), "--reader", reader]
+        assert CONSOLE.run([*ask, "--max-new-tokens", "6"]) == 0
+        said[reader] = capsys.readouterr().out.rstrip("\n")
+    for name, answer in said.items():
+        view, reader = compressor.view(name), compressor.readers[name]
+        with torch.no_grad():
+            prefix = view.prefix(view.encode([text.read_text()]))
+        endings = [reader.tokens("\nQuestion: Where?\nAnswer:")]
+        expected = write(reader, prefix, endings, DecodingConfig(max_new_tokens=6)).texts
+        assert [answer] == expected
+    assert CONSOLE.run([*ask[:-1], "third"]) == 2
+    assert "reader: expected first or second, got 'third'" in capsys.readouterr().err

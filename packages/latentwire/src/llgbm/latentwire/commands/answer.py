@@ -10,13 +10,12 @@ import torch
 import tyro
 from tyro.conf import Positional
 
+from llgbm.latentwire.commands.codec import open_codec
 from llgbm.latentwire.data.squad import question_ending
 from llgbm.latentwire.errors import PromptError
 from llgbm.latentwire.generation import DecodingConfig, write
 from llgbm.latentwire.latents import stack
-from llgbm.latentwire.training.files import load_compressor
 from llgbm.latentwire.wire.files import read_latents
-from llgbm.latentwire.wire.identity import compressor_fingerprint
 
 
 @dataclass(frozen=True)
@@ -27,12 +26,14 @@ class AnswerConfig:
         latents: file that `compress` wrote.
         question: in words.
         run: trained run that compressed it.
+        reader: `first` or `second`, of a run for two readers; the first where not given.
         decoding: how the answer is written.
     """
 
     latents: Positional[Path]
     question: Positional[str]
     run: Path
+    reader: str = ""
     decoding: Annotated[DecodingConfig, tyro.conf.arg(name="")] = field(
         default_factory=lambda: DecodingConfig(max_new_tokens=32)
     )
@@ -43,22 +44,23 @@ def answer(config: AnswerConfig) -> str:
 
     Raises:
         PromptError: an empty question, or one that is no UTF-8.
+        ConfigError: a reader that the run does not have.
         LatentFileError: no latent file, a damaged one, or one of another reader or compressor.
     """
     if not config.question.strip():
         raise PromptError("question: expected text, got none")
     if any("\ud800" <= character <= "\udfff" for character in config.question):
         raise PromptError("question: expected UTF-8, got other bytes")
-    compressor, reader = load_compressor(config.run)
+    codec = open_codec(config.run)
+    compressor, reader = codec.end(config.reader)
     packed = read_latents(
         config.latents,
-        reader=reader.fingerprint,
-        compressor=compressor_fingerprint(compressor),
-        width=compressor.width,
+        reader=codec.readers_fingerprint,
+        compressor=codec.fingerprint,
+        width=codec.width,
     )
-    bottleneck = compressor.bottleneck
-    row = packed.row(bottleneck if hasattr(bottleneck, "codes") else None)  # type: ignore[arg-type]
-    latents = stack([row.to(reader.device)])
+    row = packed.row(codec.bottleneck)
+    latents = codec.seen(compressor, stack([row.to(reader.device)]))
     with torch.no_grad(), compressor.attached(latents):
         written = write(
             reader,

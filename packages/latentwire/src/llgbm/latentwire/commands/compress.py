@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from tyro.conf import Positional
 
+from llgbm.latentwire.commands.codec import open_codec
 from llgbm.latentwire.errors import PromptError
-from llgbm.latentwire.training.files import check_output, load_compressor
+from llgbm.latentwire.training.files import check_output
 from llgbm.latentwire.wire.accounting import latent_row, text_rows
 from llgbm.latentwire.wire.files import write_latents
-from llgbm.latentwire.wire.identity import compressor_fingerprint
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class CompressConfig:
 
     Args:
         file: UTF-8 text.
-        run: trained run whose compressor is used.
+        run: trained run whose compressor is used, for one reader or two.
         out: latent file (.lw).
         scheme: `fp16`, `int8`, `int6`, `int4`, or `codes` for a compressor with codebooks.
         account: print bytes beside those of UTF-8, gzip, zstd, token ids and the model's own
@@ -47,19 +47,19 @@ def compress(config: CompressConfig) -> Path:
     if config.out.resolve() == config.file.resolve():
         raise PromptError(f"{config.out}: expected another file than the text, got the same")
     check_output(config.out, config.run)
-    compressor, reader = load_compressor(config.run)
+    codec = open_codec(config.run)
+    reader = codec.reader
     with torch.no_grad():
-        latents = compressor.encode([text])
+        latents = codec.encode([text])
     # Before anything is written: a text may be too long for the reader and not for the encoder.
     others = text_rows(reader, text) if config.account else []
-    bottleneck = compressor.bottleneck
     size = write_latents(
         config.out,
         latents.row(0),
         config.scheme,
-        reader=reader.fingerprint,
-        compressor=compressor_fingerprint(compressor),
-        bottleneck=bottleneck if hasattr(bottleneck, "codes") else None,  # type: ignore[arg-type]
+        reader=codec.readers_fingerprint,
+        compressor=codec.fingerprint,
+        bottleneck=codec.bottleneck,
     )
     tokens, slots = len(reader.tokens(text)), int(latents.counts[0])
     print(f"{config.out}: {tokens} tokens in {slots} slots, {size} bytes ({config.scheme})")

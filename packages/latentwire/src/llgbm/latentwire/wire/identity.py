@@ -9,9 +9,10 @@ import torch
 
 if TYPE_CHECKING:
     from llgbm.latentwire.compressor import Compressor
+    from llgbm.latentwire.two_readers.compressor import SharedCompressor
 
 
-def compressor_fingerprint(compressor: Compressor) -> str:
+def compressor_fingerprint(compressor: Compressor | SharedCompressor) -> str:
     """sha256 of a compressor's config and of its parameters and buffers (codebooks are some).
 
     Frozen pretrained weights are no part of its state; the config names them, and the reader has
