@@ -43,7 +43,10 @@ CONSOLE = Console(
             "one latent for two readers: train, evaluate, swap slots",
         ),
         "ablate": Subcommand(
-            f"{_COMMANDS}.ablate", "AblateConfig", "ablate", "every combination of swept settings"
+            "llgbm.latentwire.experiments.ablate",
+            "AblateConfig",
+            "ablate",
+            "every combination of swept settings",
         ),
         "experiment": Subcommand(
             "llgbm.latentwire.experiments.run",
