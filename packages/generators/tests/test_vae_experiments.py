@@ -35,7 +35,7 @@ from llgbm.generators.vae.experiments.results import VAEResults
 from llgbm.generators.vae.experiments.rivals import DELTA_ONLY, MULTI_TASK
 from llgbm.generators.vae.experiments.run import run_vae_experiment
 from llgbm.generators.vae.experiments.variants import VAE_EXPERIMENTS
-from llgbm.generators.vae.experiments.ways import LATENT, STRAIGHT, TEACHERS
+from llgbm.generators.vae.experiments.ways import EVEN, LATENT, STRAIGHT, TEACHERS
 from llgbm.generators.vae.train_config import VAETrainConfig
 
 
@@ -98,6 +98,7 @@ def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path) -
     latent, straight, teachers = (results.ways[name] for name in (LATENT, STRAIGHT, TEACHERS))
     for end in (0, -1):
         assert latent.accuracy[end] == straight.accuracy[end]
+        assert results.ways[EVEN].accuracy[end] == latent.accuracy[end]
         # The straight way's ends are merges, in another frame of factors: bfloat16 rounds apart.
         assert latent.end_cosine[end] == pytest.approx(straight.end_cosine[end], abs=0.01)
     assert teachers.start_cosine[0] == pytest.approx(1, abs=1e-3)

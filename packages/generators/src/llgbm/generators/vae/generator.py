@@ -26,6 +26,7 @@ from llgbm.generators.vae.bottlenecks.registry import make_bottleneck
 from llgbm.generators.vae.config import VAEConfig
 from llgbm.generators.vae.delta_decoder import DeltaDecoder
 from llgbm.generators.vae.encoders import layer_count, make_encoder
+from llgbm.generators.vae.even import MEASURED, even_places
 from llgbm.generators.vae.latent import Latent, LatentLayout
 from llgbm.generators.vae.priors.registry import make_prior
 from llgbm.generators.vae.trunk import LatentTrunk
@@ -192,18 +193,24 @@ class LoRAGeneratorVAE(nn.Module):
             return self.generate_from_z(self.centre(conditions))
 
     @torch.no_grad()
-    def interpolate(self, start: Tensor, end: Tensor, shares: Sequence[float]) -> LoRAWeights:
+    def interpolate(
+        self, start: Tensor, end: Tensor, shares: Sequence[float], even: bool = False
+    ) -> LoRAWeights:
         """Write adapters on the straight line between two latents.
 
         Args:
             start, end: [size].
             shares: of the way, 0 at `start`.
+            even: shares are of the length of the written updates, not of the line.
 
         Returns:
             n = len(shares) adapters.
         """
-        places = torch.tensor(list(shares), dtype=start.dtype, device=start.device)[:, None]
-        return self.generate_from_z(start + places * (end - start))
+        places = torch.tensor(list(shares), dtype=start.dtype, device=start.device)
+        if even:
+            measured = [place / (MEASURED - 1) for place in range(MEASURED)]
+            places = even_places(self.interpolate(start, end, measured), measured, shares).to(start)
+        return self.generate_from_z(start + places[:, None] * (end - start))
 
     @torch.no_grad()
     def fit_scales(self, teachers: LoRAWeights, deltas: Tensor) -> None:

@@ -26,7 +26,8 @@ from llgbm.generators.vae.generator import LoRAGeneratorVAE
 from llgbm.generators.vae.held_out import HeldOutTeachers
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-LATENT, STRAIGHT, TEACHERS = "latent", "straight, rebuilt ends", "straight, teachers"
+LATENT, EVEN = "latent", "latent, even"
+STRAIGHT, TEACHERS = "straight, rebuilt ends", "straight, teachers"
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def measure_ways(
     for i, j in tqdm(chosen, desc="ways", unit="pair", mininterval=1.0):
         ways = {
             LATENT: vae.interpolate(z[i], z[j], SHARES),
+            EVEN: vae.interpolate(z[i], z[j], SHARES, even=True),
             STRAIGHT: interpolated(rebuilt, [(i, j)] * len(SHARES), SHARES),
             TEACHERS: interpolated(part.weights, [(i, j)] * len(SHARES), SHARES),
         }

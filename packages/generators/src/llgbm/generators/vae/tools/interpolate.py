@@ -23,6 +23,8 @@ class InterpolateConfig:
         vae: run folder, or the folder of one trained VAE.
         out: folder that gets one PEFT folder each, step_000 and on.
         steps: adapters, both ends among them.
+        even: steps change the updates by equal lengths, where those of equal length in the latent
+            may change next to nothing and then everything at once.
         overwrite: replace what is there.
     """
 
@@ -31,6 +33,7 @@ class InterpolateConfig:
     vae: Path = Path("runs/demo")
     out: Path = Path("interpolation")
     steps: int = 5
+    even: bool = False
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -48,7 +51,7 @@ def interpolate(config: InterpolateConfig) -> list[Path]:
     named = NamedLatents(config.vae)
     start, end = named.latent(config.start), named.latent(config.end)
     shares = [place / (config.steps - 1) for place in range(config.steps)]
-    named.write(named.vae.interpolate(start, end, shares), folders)
+    named.write(named.vae.interpolate(start, end, shares, config.even), folders)
     drop_rest(config.out, "step", folders)
     for folder, share in zip(folders, shares, strict=True):
         print(f"{folder}: {share:.0%} of the way")
