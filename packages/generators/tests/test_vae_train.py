@@ -99,6 +99,10 @@ def test_samples_interpolations_and_a_search_are_peft_folders(run_copy, tmp_path
     assert [p.name for p in sorted((out / "i").iterdir())] == ["step_000", "step_001", "step_002"]
     assert CONSOLE.run(["interpolate", *arguments, "--out", str(out / "i")]) == 2
     assert "step_000" in capsys.readouterr().err
+    assert CONSOLE.run(["interpolate", *arguments, "--even", "--out", str(out / "e")]) == 0
+    for step, same in ((0, True), (1, False), (2, True)):
+        plain, even = (load_adapter(out / kind / f"step_{step:03d}").lora_B[path] for kind in "ie")
+        assert torch.equal(plain, even) is same
     # Nothing of a longer series stays behind a shorter one, and nothing else is touched.
     (out / "i" / "step_notes").mkdir()
     fewer = [*arguments[:-1], "2", "--out", str(out / "i"), "--overwrite"]

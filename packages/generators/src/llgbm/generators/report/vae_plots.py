@@ -128,7 +128,7 @@ def ways_plot(ways: Mapping[str, Way]) -> str:
     for panel in (left, right):
         panel.set_xlabel("share of the way")
         panel.grid(color=INK, alpha=0.25)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, labelcolor=INK, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=INK, fontsize=8)
     return svg_of(figure)
 
 
