@@ -31,9 +31,41 @@ def config():
     return read_config("smoke", WORDS)
 
 
+READING = "data={name='reading', longest=60}"
+INTERRUPTED = {
+    "queries": ("smoke", WORDS),
+    # The fourth step is the second of a stage that follows another.
+    "keys and values": (
+        "cache",
+        (
+            "compressor.encoder.r=4",
+            f"stages=[{{name='select', steps=2, batch_size=2, {READING}, train=['pooler'], "
+            "losses=[{name='selection'}]}, "
+            f"{{name='reading', steps=4, batch_size=2, {READING}, keep=0.5, "
+            "losses=[{name='answer'}, {name='selection', weight=0.1}]}]",
+            "validation_examples=4",
+            "validate_every=2",
+            "save_every=1",
+        ),
+    ),
+    "codes": (
+        "smoke",
+        (
+            *WORDS[1:2],
+            *WORDS[3:],
+            "compressor.encoder={name='byte', layers=1}",
+            "compressor.bottleneck={name='vq', codebook=16}",
+            "stages.0.losses=[{name='answer'}, {name='vq'}, {name='scheduled_sampling'}]",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", INTERRUPTED)
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
-    config, tiny_reader, tmp_path, monkeypatch
+    kind, tiny_reader, tmp_path, monkeypatch
 ) -> None:
+    config = read_config(*INTERRUPTED[kind])
     whole = CompressorTraining(config, tiny_reader, tmp_path / "whole").fit()
 
     class Stopped(Exception):
