@@ -9,6 +9,7 @@ from llgbm.latentwire.commands.train import packaged_configs, read_config
 from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.config_tree import as_tree, structure
 from llgbm.latentwire.data.squad import load_squad
+from llgbm.latentwire.examples import MARKS
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.losses.step import Step
@@ -74,6 +75,23 @@ def test_rule_12_every_trained_tensor_gets_a_gradient_and_is_saved(
     ]
     assert not silent
     assert set(compressor.trained()) <= set(compressor.state_dict())
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_rule_12_a_mark_is_trained_by_examples_of_its_kind_alone(
+    mark, tiny_reader, examples
+) -> None:
+    compressor = compressor_of("smoke/encoder_embeddings", tiny_reader)
+    asked = [replace(example, mark=mark, ending="") for example in examples]
+    objective = Objective(read_config("smoke").stages[-1].losses, compressor, tiny_reader)
+    latents = compressor.encode([example.context for example in asked])
+    loss, _ = objective(Step(compressor, tiny_reader, asked, latents, 0, 1))
+    loss.backward()
+    moved = {
+        name for name in MARKS if (grad := compressor.port.marks[name].grad) is not None
+        and grad.any()
+    }  # fmt: skip
+    assert moved == {mark}
 
 
 @pytest.mark.parametrize("name", COMPRESSORS)
