@@ -131,9 +131,15 @@ def test_a_compressor_trains_and_is_evaluated_on_files(
     test = written(tmp_path / "test.jsonl", rows[30:])
     run = str(tmp_path / "run")
     data = f"stages.0.data={{name='files', train='{train}', test='{test}'}}"
-    words = [f"reader={folder}", data, "validation_examples=1"]
+    words = [f"reader={folder}", data]
     words += ["compressor.encoder.name=embeddings", "compressor.slots.largest=16"]
     words += ["--config", "smoke"]
     assert CONSOLE.run(["train", run, *words]) == 0
+    # A file so small that its questions are needed twice is still evaluated, and says so.
+    assert "have chosen the best step, too" in capsys.readouterr().out
+    assert (
+        "chosen the best step"
+        in json.loads((tmp_path / "run" / "evaluation.json").read_text())["scale"]
+    )
     assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
     assert "10 test questions" in capsys.readouterr().out

@@ -21,6 +21,7 @@ from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows.base import RowConfig, Scheme
 from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
 from llgbm.latentwire.evaluation.table import table
+from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.training.config import TrainConfig
@@ -97,9 +98,9 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         check_output(path, config.run)
     compressor, reader = load_compressor(config.run)
     source = settings.stages[-1].data.open(settings.seed)
-    # The first validation questions chose the best step.
-    chosen_by = settings.validation_examples if config.split == "validation" else 0
-    examples = source.questions(config.split)[chosen_by:][: config.questions]
+    examples, note = _asked(source.questions(config.split), settings, config)
+    if note:
+        print(f"{config.run}: {note}")
     rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)
     schemes = wire_schemes(compressor, reader, config.schemes)
     rows += [UnpackedRowConfig(scheme) for scheme in schemes]
@@ -119,7 +120,8 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         if "pca" in names
         else None,
         schemes=schemes,
-        scale=f"{in_words(settings, config.split, len(examples))}, {slots_in_words(compressor)}",
+        scale=f"{in_words(settings, config.split, len(examples))}, {slots_in_words(compressor)}"
+        + (f"; {note}" if note else ""),
     )
     print(table(evaluation))
     said = [answer.answer for answer in evaluation.answers if answer.row == "latent"]
@@ -129,6 +131,22 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
             print(f"collapse: {reason}")
     evaluation.write(out)
     return evaluation
+
+
+def _asked(
+    questions: Sequence[Example], settings: TrainConfig, config: EvaluateConfig
+) -> tuple[list[Example], str]:
+    """Questions that chose nothing, and what is to be said of them where there are none."""
+    # The first validation questions chose the best step.
+    chosen_by = settings.validation_examples if config.split == "validation" else 0
+    unseen = list(questions[chosen_by:])
+    if unseen or not questions:
+        return unseen[: config.questions], ""
+    note = (
+        f"all {len(questions)} validation questions have chosen the best step, too: give more, "
+        "or ask --split test"
+    )
+    return list(questions[: config.questions]), note
 
 
 def wire_schemes(
