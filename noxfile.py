@@ -139,7 +139,7 @@ def notebook(session: nox.Session) -> None:
     install(session, "generators", extra="vae", editable=True)
     session.install("-q", "-c", str(CONSTRAINTS), "nbclient", "ipykernel", env=OFFLINE_ENV)
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
-        words = [str(path), "--timeout=900"]
+        words = [str(path), "--timeout=3600"]
         if "--write" in session.posargs:
             words.append("--inplace")
         session.run("jupyter", "execute", *words, env=OFFLINE_ENV)

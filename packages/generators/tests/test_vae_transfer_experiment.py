@@ -19,6 +19,7 @@ from llgbm.generators.vae.experiments.other_base import taught_as
 from llgbm.generators.vae.experiments.results import VAEResults
 from llgbm.generators.vae.experiments.run import run_vae_experiment
 from llgbm.generators.vae.files import load_vae
+from llgbm.generators.vae.transfer import ADOPTED
 
 
 @pytest.fixture
@@ -60,14 +61,22 @@ def test_latents_of_one_base_are_measured_on_teachers_of_another(
     assert list(results.latents) == ["moved", "own"]
     assert "latents of a VAE of" in results.scale
     moved, own = (load_vae(RunFolder(run).generator(f.folder)) for f in results.latents.values())
-    assert moved.source == load_vae(vae).spec
+    first = load_vae(vae)
+    assert moved.source == first.spec
+    for part in ADOPTED:
+        here, there = getattr(moved, part).state_dict(), getattr(first, part).state_dict()
+        assert all(torch.equal(here[name], there[name]) for name in there), part
     assert moved.spec == own.source == own.spec != moved.source
     rows = results.rows["held_out"]
     assert {"moved", "moved, written", "own", "own, written", "mean adapter"} < set(rows)
     assert rows["teacher"].update_cosine.n == 2
-    # Each reads what it was trained to read: the same latents as the first base's VAE has.
-    assert results.latents["moved"].numbers == results.latents["own"].numbers
     assert [found.kind for found in results.maps] == ["PCA", "t-SNE"]
+    other = [*words[:-1], str(tmp_path / "nothing"), "--transfer-from", str(tmp_path), *given[2:]]
+    assert CONSOLE.run(other) == 2
+    assert "config.json: not found" in capsys.readouterr().err
+    assert not RunFolder(tmp_path / "nothing").manifest.exists()  # told before anything is taught
+    assert CONSOLE.run([*words, *given, "--teachers", "shared"]) == 2
+    assert "teachers: expected none beside sources" in capsys.readouterr().err
     assert CONSOLE.run([*words, *given, "--seed", "1"]) == 2
     assert "seed: expected 1 as the experiment has, got 0" in capsys.readouterr().err
 
@@ -78,6 +87,24 @@ def test_teachers_that_an_experiment_does_not_teach_are_told(source) -> None:
     content["settings"]["lora_alpha"] = 3.0
     file.write_text(json.dumps(content))
     with pytest.raises(RunError, match="lora_alpha: expected .* as the experiment has, got 3.0"):
+        taught_as(source[1], presets.VAE_PRESETS["demo"], 0)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("r", "8", "settings: .*"),
+        ("data", "foo", "settings.data: expected"),
+        ("teachers_per_task", 0, "teachers_per_task: expected a whole number of at least 1"),
+        ("optim", {"steps": 4, "pace": 1}, "settings: TypeError.*pace|optim"),
+    ],
+)
+def test_a_damaged_index_is_told(key, value, told, source) -> None:
+    file = RunFolder(source[1]).manifest
+    content = json.loads(file.read_text())
+    content["settings"][key] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises(RunError, match=told):
         taught_as(source[1], presets.VAE_PRESETS["demo"], 0)
 
 

@@ -48,6 +48,8 @@ def test_a_config_without_a_goal_is_refused() -> None:
         OracleConfig(reconstruction=0.0)
     with pytest.raises(ConfigError, match="learning_rate"):
         OracleConfig(learning_rate=0.0)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        OracleConfig(learning_rate=float("nan"))
 
 
 def test_the_row_fits_every_text_alone_and_is_shown_no_question(tiny_reader, examples) -> None:

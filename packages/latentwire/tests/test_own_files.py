@@ -46,25 +46,39 @@ def test_lines_become_examples_with_all_their_answers(tmp_path) -> None:
 
 def test_squads_own_form_is_read_without_what_cannot_be_answered(tmp_path) -> None:
     asked = {"question": "Who?", "answers": [{"text": "Ada", "answer_start": 0}]}
-    hidden = {"question": "Why?", "answers": [], "is_impossible": True}
+    hidden = {"question": "Why?", "is_impossible": True}
     paragraph = {"context": "Ada wrote it.", "qas": [asked, hidden]}
-    file = tmp_path / "squad.json"
+    file = tmp_path / "squad.JSON"
     file.write_text(json.dumps({"data": [{"title": "A", "paragraphs": [paragraph]}]}))
     (question,) = read_questions(file)
     assert (question.title, question.question, question.answers) == ("A", "Who?", ("Ada",))
 
 
-def test_a_tenth_of_the_documents_is_kept_back(tmp_path, rows) -> None:
-    source = FilesSourceConfig(str(written(tmp_path / "q.jsonl", rows))).open(0)
-    trained = {e.title for step in range(20) for e in source.batch(4, step)}
-    held_out = source.questions("validation")
-    assert len(held_out) == 4  # two documents of twenty, two questions each
-    assert not trained & {example.title for example in held_out}
-    assert len(trained) == 18
-    assert source.validation(3) == held_out[:3]
-    assert len(source.texts()) == 36
+def test_some_documents_are_kept_back_and_more_data_moves_none(tmp_path) -> None:
+    file = tmp_path / "q.jsonl"
+    rows = [row(number, f"timetable {number // 2}") for number in range(80)]
+    source = FilesSourceConfig(str(written(file, rows))).open(0)
+    trained = {e.title for step in range(40) for e in source.batch(4, step)}
+    held_out = {example.title for example in source.questions("validation")}
+    assert held_out
+    assert not trained & held_out
+    assert len(trained | held_out) == 40
+    assert len(trained) > len(held_out)
+    assert source.validation(1) == source.questions("validation")[:1]
+    assert len(source.texts()) == 2 * len(trained)
     with pytest.raises(ConfigError, match="data.test: expected a file"):
         source.questions("test")
+    more = [*rows, *(row(number, f"later {number}") for number in range(80, 160))]
+    again = FilesSourceConfig(str(written(file, more))).open(0)
+    assert held_out <= {example.title for example in again.questions("validation")}
+
+
+def test_what_editors_and_other_programs_write_is_read(tmp_path) -> None:
+    file = tmp_path / "q.jsonl"
+    line = json.dumps(row(1, " a title ", answers=["gate\n one "]))
+    file.write_text("\ufeff" + line, encoding="utf-8")
+    (question,) = read_questions(file)
+    assert (question.title, question.answers) == ("a title", ("gate one",))
 
 
 def test_a_context_in_two_splits_is_refused(tmp_path, rows) -> None:
@@ -108,6 +122,8 @@ def test_malformed_lines_are_told_with_their_number(tmp_path, text, told) -> Non
 def test_files_that_cannot_be_read_are_told(tmp_path) -> None:
     with pytest.raises(TaskError, match="No such file"):
         read_questions(tmp_path / "q.jsonl")
+    with pytest.raises(TaskError, match="null byte"):
+        read_questions(tmp_path / "q\0.jsonl")
     with pytest.raises(TaskError, match="directory"):
         read_questions(tmp_path)
     (tmp_path / "q.jsonl").write_bytes(b"\xff\xfe")

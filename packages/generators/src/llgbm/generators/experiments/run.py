@@ -44,13 +44,13 @@ class ExperimentConfig:
     Args:
         name: of the experiment; `main` is the whole job of a preset.
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
-        run: run folder; experiments of one preset share its teachers. Where not given:
+        run: run folder; experiments with the same teachers can share it. Where not given:
             runs/PRESET-experiments; runs/PRESET-vae or runs/PRESET-vae-disjoint for `vae-` ones;
             runs/PRESET-vae-transfer. A second call goes on where the first stopped.
         out: file that the results are copied to; a folder for `main`.
         variants: names of those to run, of an ablation; all where not given.
         teachers: of a `vae-` experiment: `shared`, runs on the same examples in other orders, or
-            `disjoint`, those of the main job.
+            `disjoint`, each on its own, as the main job's. `vae-transfer` teaches as `sources` was.
         transfer_from: folder of the VAE that `vae-transfer` moves to `base_model`.
         sources: run folder with the teachers that it was trained on; the same are taught here.
         base_model: `smollm2-135m`, a local folder or a hub id.
@@ -72,6 +72,8 @@ class ExperimentConfig:
         require_seed(self.seed)
         if self.teachers and not self.is_vae:
             raise SettingError(f"teachers: expected none for {self.name}, got {self.teachers}")
+        if self.teachers and self.sources:
+            raise SettingError(f"teachers: expected none beside sources, got {self.teachers}")
         if not self.is_vae and (self.transfer_from or self.sources):
             got = f"{self.transfer_from} and {self.sources}"
             raise SettingError(

@@ -98,7 +98,9 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         check_output(path, config.run)
     compressor, reader = load_compressor(config.run)
     source = settings.stages[-1].data.open(settings.seed)
-    examples, note = _asked(source.questions(config.split), settings, config)
+    examples, note = asked_questions(
+        source.questions(config.split), settings, config.split, config.questions
+    )
     if note:
         print(f"{config.run}: {note}")
     rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)
@@ -133,20 +135,24 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
     return evaluation
 
 
-def _asked(
-    questions: Sequence[Example], settings: TrainConfig, config: EvaluateConfig
+def asked_questions(
+    questions: Sequence[Example], settings: TrainConfig, split: str, count: int
 ) -> tuple[list[Example], str]:
-    """Questions that chose nothing, and what is to be said of them where there are none."""
+    """Questions that chose nothing, and what is to be said of them where there are none.
+
+    Args:
+        questions: of the split, in order.
+        settings: of the run.
+        split: `validation` or `test`.
+        count: at most so many.
+    """
     # The first validation questions chose the best step.
-    chosen_by = settings.validation_examples if config.split == "validation" else 0
+    chosen_by = settings.validation_examples if split == "validation" else 0
     unseen = list(questions[chosen_by:])
     if unseen or not questions:
-        return unseen[: config.questions], ""
-    note = (
-        f"all {len(questions)} validation questions have chosen the best step, too: give more, "
-        "or ask --split test"
-    )
-    return list(questions[: config.questions]), note
+        return unseen[:count], ""
+    note = f"all {len(questions)} validation questions have chosen the best step, too: give more"
+    return list(questions[:count]), note
 
 
 def wire_schemes(

@@ -9,7 +9,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from llgbm.deltas.errors import require_at_least, require_seed
-from llgbm.latentwire.commands.evaluate import slots_in_words
+from llgbm.latentwire.commands.evaluate import asked_questions, slots_in_words
 from llgbm.latentwire.commands.train import config_tree, merged
 from llgbm.latentwire.config_tree import as_tree, overridden, structure
 from llgbm.latentwire.reader import load_reader
@@ -88,7 +88,11 @@ def two_readers(command: TwoReadersCommandConfig) -> TwoReadersEvaluation | None
     if not command.evaluate:
         return None
     source = config.stages[-1].data.open(config.seed)
-    examples = source.questions(command.split)[: command.questions]
+    examples, note = asked_questions(
+        source.questions(command.split), config, command.split, command.questions
+    )
+    if note:
+        print(f"{command.run}: {note}")
     given = {FIRST: command.single_first, SECOND: command.single_second}
     found = evaluate_readers(
         compressor,
@@ -98,7 +102,7 @@ def two_readers(command: TwoReadersCommandConfig) -> TwoReadersEvaluation | None
         seed=command.seed,
         scale=f"{len(examples)} {command.split} questions, "
         f"{slots_in_words(compressor.view(FIRST))}, "
-        f"{config.compressor.layout.private:g} of them private",
+        f"{config.compressor.layout.private:g} of them private" + (f"; {note}" if note else ""),
     )
     print(found.table())
     found.write(command.run)

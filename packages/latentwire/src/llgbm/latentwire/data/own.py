@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from llgbm.latentwire.examples import Example
 
 # Of the documents in `train`, where no file of validation questions is given.
 VALIDATION_SHARE = 0.1
+LEAST_FOR_TWO = 4
 
 
 @SOURCES.register("files")
@@ -25,8 +27,10 @@ class FilesSourceConfig:
 
     Args:
         train: file of the questions that are trained on.
-        validation: file of those that steps are chosen by; where none, a tenth of the documents
-            of `train` are kept back for it.
+        validation: file of those that steps are chosen by; where none, about a tenth of the
+            documents of `train` are kept back for it. Which ones is decided by each one's title (or
+            context) alone, so that documents that are added later move no other; only where this
+            keeps fewer than two are the two nearest to it kept.
         test: file of those that only `evaluate --split test` asks.
         longest: questions whose context has more words are left out; 0 keeps all.
     """
@@ -38,7 +42,7 @@ class FilesSourceConfig:
 
     def __post_init__(self) -> None:
         require_at_least(0, longest=self.longest)
-        if not self.train:
+        if not self.train.strip():
             raise ConfigError("data.train: expected a file of questions, got none")
 
     def open(self, seed: int) -> Source:
@@ -102,20 +106,28 @@ class FilesSource(Source):
 
 
 def _document(question: Question) -> str:
-    """What may not stand in two splits: the title where there is one, or the context."""
+    """What stands in one split only, where a file is divided: a title, or else a context."""
     return question.title or question.context
 
 
+def _draw(document: str) -> float:
+    """A number from 0 to 1 that is always the same for a document."""
+    return int(hashlib.sha256(document.encode()).hexdigest()[:12], 16) / 16**12
+
+
 def _kept_back(questions: list[Question], name: str) -> tuple[list[Question], list[Question]]:
-    """Divide questions by document; the second part has a tenth of them, and at least one."""
-    documents = sorted({_document(question) for question in questions})
-    if len(documents) < 2:
+    """Divide questions by document; the second part has about a tenth of them, at least one."""
+    draws = {document: _draw(document) for document in {_document(each) for each in questions}}
+    if len(draws) < 2:
         raise ConfigError(
             f"data.train: {name}: expected at least two documents, of which one is kept back for "
             "validation, got one: give a file as data.validation"
         )
-    random.Random("documents").shuffle(documents)
-    chosen = set(documents[: max(1, round(len(documents) * VALIDATION_SHARE))])
+    nearest = sorted(draws, key=lambda document: draws[document])
+    share = sum(draw < VALIDATION_SHARE for draw in draws.values())
+    # Two where there are some: latents of one text are held against those of another.
+    least = 2 if len(draws) >= LEAST_FOR_TWO else 1
+    chosen = set(nearest[: min(max(share, least), len(draws) - 1)])
     return (
         [question for question in questions if _document(question) not in chosen],
         [question for question in questions if _document(question) in chosen],

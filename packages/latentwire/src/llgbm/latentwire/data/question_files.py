@@ -12,22 +12,24 @@ from llgbm.latentwire.data.squad import Question
 
 Kind = TypeVar("Kind", bound=pydantic.BaseModel)
 Text = Annotated[str, pydantic.StringConstraints(strip_whitespace=True, min_length=1)]
+# Answers are written as one line.
+Line = Annotated[Text, pydantic.AfterValidator(lambda text: " ".join(text.split()))]
 
 
 class _Line(pydantic.BaseModel):
     context: Text
     question: Text
-    answers: Annotated[list[Text], pydantic.Field(min_length=1)]
-    title: str = ""
+    answers: Annotated[list[Line], pydantic.Field(min_length=1)]
+    title: Annotated[str, pydantic.StringConstraints(strip_whitespace=True)] = ""
 
 
 class _Answer(pydantic.BaseModel):
-    text: Text
+    text: str
 
 
 class _Asked(pydantic.BaseModel):
     question: Text
-    answers: list[_Answer]
+    answers: list[_Answer] = []
     is_impossible: bool = False
 
 
@@ -58,13 +60,14 @@ def read_questions(path: Path) -> list[Question]:
         TaskError: missing, not UTF-8, malformed, or without questions.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise TaskError(f"{path}: {error.strerror}") from error
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark at the start
     except UnicodeDecodeError as error:
         got = f"byte {error.start} that is not"
         raise TaskError(mismatch(path, "text", "UTF-8", got)) from error
-    found = _squad(path, text) if path.suffix == ".json" else _lines(path, text)
+    except (OSError, ValueError) as error:  # a name that no file can have, too
+        reason = getattr(error, "strerror", None) or error
+        raise TaskError(f"{str(path)!r}: {reason}") from error
+    found = _squad(path, text) if path.suffix.lower() == ".json" else _lines(path, text)
     if not found:
         raise TaskError(f"{path}: expected questions that can be answered, got none")
     return found
@@ -86,13 +89,19 @@ def _squad(path: Path, text: str) -> list[Question]:
             article.title,
             paragraph.context,
             asked.question,
-            tuple(dict.fromkeys(answer.text for answer in asked.answers)),
+            answers,
         )
         for article in _parsed(_Squad, text, str(path)).data
         for paragraph in article.paragraphs
         for asked in paragraph.qas
-        if asked.answers and not asked.is_impossible
+        if (answers := _answers(asked)) and not asked.is_impossible
     ]
+
+
+def _answers(asked: _Asked) -> tuple[str, ...]:
+    """Different answers as one line each; empty ones are none."""
+    lines = (" ".join(answer.text.split()) for answer in asked.answers)
+    return tuple(dict.fromkeys(line for line in lines if line))
 
 
 def _parsed(kind: type[Kind], text: str, where: str) -> Kind:

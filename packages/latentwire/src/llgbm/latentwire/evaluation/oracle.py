@@ -7,6 +7,7 @@ optimisation may be at fault (anchor, section 4, step 2).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -54,8 +55,10 @@ class OracleConfig:
         require_at_least(0, tokens=self.tokens, reconstruction=self.reconstruction)
         require_at_least(0, answer=self.answer, enough=self.enough)
         require_at_least(1, steps=self.steps)
-        if self.learning_rate <= 0:
-            raise ConfigError(f"learning_rate: expected above 0, got {self.learning_rate:g}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ConfigError(
+                f"learning_rate: expected above 0, finite, got {self.learning_rate:g}"
+            )
         if self.reconstruction + self.answer == 0:
             raise ConfigError("oracle: expected a weight above 0, got none")
 

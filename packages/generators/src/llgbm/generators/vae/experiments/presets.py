@@ -1,7 +1,7 @@
 """Sizes of the VAE experiments.
 
 A VAE can rebuild a teacher that it has not seen from what teachers of its task share. Teachers of
-the main job share little: each sees examples of its own, once. The other kind are runs of one
+the main job share little: each sees examples of its own. The other kind are runs of one
 fine-tuning, as in collections of checkpoints: the same examples in other orders.
 """
 

@@ -54,6 +54,10 @@ def run_vae_experiment(
     """
     preset, experiment = config.chosen_sizes, config.experiment
     run = RunFolder(config.run)
+    transfer = None
+    if config.transfer_from is not None and config.sources is not None:
+        # Before hours of teaching: is there such a VAE?
+        transfer = Transfer.of(config.transfer_from, config.sources)
     if model is None:
         model, tokenizer = load_base_model(config.base_model)
     print(f"{config.name}: {experiment.question} ({config.preset}, run folder {run.root})")
@@ -62,8 +66,7 @@ def run_vae_experiment(
     base = prepared.cached(vae_training(config, model))
     teachers = split_teachers(base, prepared.inputs(base), run)
     moved = teachers
-    if base.transfer_from is not None and base.sources is not None:
-        transfer = Transfer.of(base.transfer_from, base.sources)
+    if transfer is not None:
         moved = split_teachers(base, prepared.inputs(base), run, transfer)
     kept, parts = teachers.kept, teachers.parts
     encoder, embeddings = PretrainedTextEncoder(base.encoder), EmbeddingCache(run.embeddings)

@@ -1,4 +1,4 @@
-"""Capacity oracle: the best that free vectors in the place of embeddings are found to do."""
+"""Capacity oracle: what free vectors in the place of embeddings are found to do."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ NEVER = 2.0
 class OracleRowConfig(RowConfig):
     """M vectors optimised for every single context until the reader writes it again.
 
-    They see neither the question nor the answer. `steps` forward and backward passes a question:
-    half a minute each on a CPU, so the row is only there where it is asked for.
+    They see neither the question nor the answer. The reader runs forward and backward `steps`
+    times for every batch of questions, so the row is only there where it is asked for.
 
     Args:
         steps: of the optimisation.
