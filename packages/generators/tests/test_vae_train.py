@@ -62,8 +62,9 @@ def test_a_vae_is_trained_validated_and_read_back(run_copy, capsys) -> None:
          "--vae.bottleneck.codebook-size", "4", "--vae.bottleneck.code-dim", "4"),
         ("vae.bottleneck:finite-scalar-config",),
         ("vae.encoder:condition-encoder-config", "vae.prior:mixture-prior-config"),
+        ("loss:vae-lo-ra-loss", "--loss.lambda-halfway", "0.3"),
     ],
-    ids=["vq", "fsq", "condition"],
+    ids=["vq", "fsq", "condition", "halfway"],
 )  # fmt: skip
 def test_an_interrupted_training_goes_on_to_the_same_bits(run_copy, parts, monkeypatch) -> None:
     step, calls = VAETrainer.train_step, []

@@ -31,6 +31,7 @@ Experiment = Literal[
     "vae-discrete",
     "vae-gaussian",
     "vae-hierarchical",
+    "vae-interpolation",
     "vae-prior",
     "vae-transfer",
     "weights",

@@ -20,6 +20,7 @@ from llgbm.generators.decoders.periodic import PeriodicConfig, PeriodicDecoder
 from llgbm.generators.decoders.span import start_in_span
 from llgbm.generators.delta_head import check_deltas
 from llgbm.generators.generator import GeneratorOutput
+from llgbm.generators.losses.halfway import neighbours
 from llgbm.generators.spec_words import told_apart
 from llgbm.generators.vae.bottlenecks.gaussian import GaussianBottleneck
 from llgbm.generators.vae.bottlenecks.registry import make_bottleneck
@@ -38,9 +39,11 @@ class VAEOutput(GeneratorOutput):
 
     Attributes:
         latent: of each.
+        halfway: n = b adapters, of the means of each latent and its neighbour's, where asked for.
     """
 
     latent: Latent
+    halfway: LoRAWeights | None = None
 
 
 class LoRAGeneratorVAE(nn.Module):
@@ -147,12 +150,19 @@ class LoRAGeneratorVAE(nn.Module):
         conditions: ConditionBatch,
         adapters: LoRAWeights | None = None,
         noise: Tensor | None = None,
+        halfway: bool = False,
     ) -> VAEOutput:
-        """Rebuild adapters from their latents and predict their deltas; see `encode`."""
+        """Rebuild adapters from their latents and predict their deltas; see `encode`.
+
+        Args:
+            conditions, adapters, noise: see `encode`.
+            halfway: write what lies between neighbours, too.
+        """
         latent, condition = self.encode(conditions, adapters, noise)
-        return VAEOutput(
-            self.generate_from_z(latent.z), self.delta_decoder(latent.z), condition, latent
-        )
+        z, middle = latent.z, None
+        if halfway:
+            middle = self.generate_from_z((z + z[neighbours(len(z))]) / 2)
+        return VAEOutput(self.generate_from_z(z), self.delta_decoder(z), condition, latent, middle)
 
     def generate_from_z(self, z: Tensor) -> LoRAWeights:
         """Write n = b adapters from latents [b, size].

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from llgbm.deltas.errors import require_at_least
 from llgbm.generators.losses.computed import ComputedDelta
 from llgbm.generators.losses.delta import DeltaMSELoss
+from llgbm.generators.losses.halfway import Halfway
 from llgbm.generators.losses.head import Consistency, PredictedDelta
 from llgbm.generators.losses.latent import BottleneckLosses, Rate
 from llgbm.generators.losses.objectives import AnyDeltaLoss, AnyWeightLoss, Objective
@@ -35,6 +36,8 @@ class VAELoRALoss(Objective):
         lambda_delta: weight of the delta decoder's delta against the teacher's.
         lambda_computed: weight of the delta that the rebuilt adapter really makes; runs the base.
         lambda_consistency: weight of the delta decoder's delta against that one; runs the base.
+        lambda_halfway: weight of how far the way between two latents is from the straight one in
+            updates; writes every adapter of a step twice.
         every_n: steps 0, every_n, ... run the base.
         delta_loss: distance of deltas.
         delta_schedule: factor on the terms that run the base.
@@ -53,6 +56,7 @@ class VAELoRALoss(Objective):
     lambda_delta: float = 0.01
     lambda_computed: float = 0.0
     lambda_consistency: float = 0.0
+    lambda_halfway: float = 0.0
     every_n: int = 4
     delta_loss: AnyDeltaLoss = field(default_factory=DeltaMSELoss)
     delta_schedule: Constant | Ramp | CosineRise = field(default_factory=Constant)
@@ -69,6 +73,7 @@ class VAELoRALoss(Objective):
             lambda_delta=self.lambda_delta,
             lambda_computed=self.lambda_computed,
             lambda_consistency=self.lambda_consistency,
+            lambda_halfway=self.lambda_halfway,
         )
 
     def terms(self) -> tuple[Weighted, ...]:
@@ -81,6 +86,7 @@ class VAELoRALoss(Objective):
             Weighted(PredictedDelta(self.delta_loss), self.lambda_delta),
             Weighted(ComputedDelta(self.delta_loss), self.lambda_computed, *sometimes),
             Weighted(Consistency(self.delta_loss), self.lambda_consistency, *sometimes),
+            Weighted(Halfway(), self.lambda_halfway),
         )
 
 

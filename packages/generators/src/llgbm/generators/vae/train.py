@@ -180,6 +180,7 @@ class VAETrainer(TrainingLoop):
             self.noisy_conditions(batch),
             adapters.to(self.device),
             torch.stack(noise).to(self.device),
+            self.config.chosen_objective.lambda_halfway > 0,
         )
         return output
 

@@ -107,6 +107,10 @@ _ALL = {
             "split": _vae(prior=NormalPriorConfig(task_dim=32)),
         },
     ),
+    "vae-interpolation": VAEExperiment(
+        "Does a decoder that is straight between latents walk better from task to task?",
+        {"straight": _loss(lambda_halfway=0.3), "plain": _same},
+    ),
     "vae-augmentation": VAEExperiment(
         "Do synthetic adapters help?",
         {
