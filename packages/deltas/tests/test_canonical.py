@@ -15,6 +15,7 @@ from llgbm.deltas.canonical.adapters import (
 )
 from llgbm.deltas.canonical.alignment import align_factors, singular_blocks
 from llgbm.deltas.canonical.gauge import random_gauge
+from llgbm.deltas.canonical.orthogonal import OrthogonalForm
 from llgbm.deltas.canonical.product_svd import product_svd
 from llgbm.deltas.cli import CONSOLE
 from llgbm.deltas.errors import AdapterError, SettingError
@@ -203,3 +204,20 @@ def test_a_folder_is_checked_for_behaviour_inverses_and_gauges(
     assert forms["factors"]["gauge_variance"] > 0.1 < forms["a_normalized"]["gauge_variance"] * 10
     assert CONSOLE.run(["canonical", str(tmp_path / "store"), "--gauges", "1"]) == 2
     assert "gauges: expected at least 2, got 1" in capsys.readouterr().err
+
+
+def test_the_orthogonal_form_loses_no_direction_that_its_vectors_hardly_see() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(12, 3, generator=generator, dtype=torch.float64)  # as the form draws them
+    generator = torch.Generator().manual_seed(1)
+    lora_B = torch.randn(1, 12, 3, generator=generator)
+    lora_A = torch.randn(1, 3, 9, generator=generator)
+    # Two directions that the vectors tell apart by nothing but rounding.
+    space, _ = torch.linalg.qr(drawn)
+    hidden = lora_B[0, :, 1:].double()
+    lora_B[0, :, 1:] = (hidden - space @ (space.mT @ hidden)).float()
+    form = OrthogonalForm()
+    parts = form.parts(lora_A, lora_B, 2.0)
+    back_A, back_B = form.factors(parts, 3, 2.0)
+    torch.testing.assert_close(back_B @ back_A, lora_B @ lora_A, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(parts["q"].mT @ parts["q"], torch.eye(3)[None], rtol=0, atol=1e-5)

@@ -9,17 +9,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from llgbm.deltas.canonical.form import Parts
+from llgbm.deltas.canonical.product_svd import product_svd
 
 
 @dataclass(frozen=True)
 class OrthogonalForm:
     """q [n, out, r] orthonormal and coordinates [n, r, in] = qᵀ ΔW.
 
-    q is the QR basis, of positive diagonal, of r fixed random combinations of ΔW's columns: it
-    depends on ΔW alone, where the QR of A or B (seed 000, trick 1) turns with the gauge.
+    q is the QR basis, of positive diagonal, of r fixed random vectors projected onto ΔW's column
+    space: it depends on ΔW alone, where the QR of A or B (seed 000, trick 1) turns with the gauge.
 
     Args:
-        seed: of the combinations.
+        seed: of the vectors.
     """
 
     seed: int = 0
@@ -28,20 +29,17 @@ class OrthogonalForm:
 
     def parts(self, lora_A: Tensor, lora_B: Tensor, scaling: float) -> Parts:
         """See CanonicalForm."""
-        r, width = lora_A.shape[1:]
+        out, r = lora_B.shape[1:]
         dtype = lora_A.dtype
         generator = torch.Generator().manual_seed(self.seed)
-        mix = torch.randn(width, r, generator=generator, dtype=torch.float64) / width**0.5
-        # In float64: what few combinations of columns see of ΔW's space is blurred by rounding as
-        # much as the combinations are alike.
+        drawn = torch.randn(out, r, generator=generator, dtype=torch.float64).to(lora_A.device)
+        # In float64: what few random vectors see of a direction may be next to nothing.
         lora_A, lora_B = lora_A.double(), lora_B.double()
-        q, triangle = torch.linalg.qr(lora_B @ (lora_A @ mix.to(lora_A.device)))
-        diagonal = triangle.diagonal(dim1=1, dim2=2)
-        # A basis vector of rounding, as of a deficient update, is no direction of ΔW.
-        size = diagonal.abs()
-        kept = size > 1e3 * torch.finfo(dtype).eps * size.amax(1, keepdim=True)
-        q = q * (torch.where(diagonal < 0, -1.0, 1.0).to(q.dtype) * kept)[:, None]
-        q = F.pad(q, (0, r - q.shape[2]))
+        # Any basis of the space would do; directions of rounding, as of a deficient update, are
+        # zero in this one. They stand last and stay zero in the products.
+        basis = product_svd(lora_A, lora_B, torch.finfo(dtype).eps)[0]
+        turn, triangle = torch.linalg.qr(basis.mT @ drawn)
+        q = basis @ (turn * torch.where(triangle.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0)[:, None])
         coordinates = scaling * (q.mT @ lora_B) @ lora_A
         return {"q": q.to(dtype), "coordinates": coordinates.to(dtype)}
 

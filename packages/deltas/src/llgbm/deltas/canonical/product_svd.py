@@ -7,12 +7,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def product_svd(lora_A: Tensor, lora_B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def product_svd(
+    lora_A: Tensor, lora_B: Tensor, eps: float | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Decompose n products B A: QR of both factors, SVD of the r x r core.
 
     Args:
         lora_A: [n, r, in] float32 or float64.
         lora_B: [n, out, r].
+        eps: relative rounding of the factors' entries; their type's where None.
 
     Returns:
         u [n, out, r], s [n, r] descending and vh [n, r, in], with B A = u diag(s) vh. Components
@@ -25,7 +28,8 @@ def product_svd(lora_A: Tensor, lora_B: Tensor) -> tuple[Tensor, Tensor, Tensor]
     u, vh = q_out @ u, vh @ q_in.mT
     # What a factor has beyond the product is lost in its rounding, not in the product's.
     size = lora_A.flatten(1).norm(dim=1) * lora_B.flatten(1).norm(dim=1)
-    rounding = 4 * max(lora_A.shape[1:] + lora_B.shape[1:]) ** 0.5 * torch.finfo(s.dtype).eps
+    rounding = 4 * max(lora_A.shape[1:] + lora_B.shape[1:]) ** 0.5
+    rounding *= torch.finfo(s.dtype).eps if eps is None else eps
     kept = s > rounding * size[:, None]
     u, s, vh = u * kept[:, None], s * kept, vh * kept[..., None]
     missing = lora_A.shape[1] - s.shape[1]
