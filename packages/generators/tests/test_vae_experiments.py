@@ -118,6 +118,19 @@ def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path) -
     assert folder.stat().st_mtime_ns == written
 
 
+def test_every_variants_ways_are_measured_where_ways_are_the_question(
+    tiny_run, tiny_vae_preset, tmp_path
+) -> None:
+    model, tokenizer = load_base_model(str(tiny_run[1]))
+    config = VAEExperimentConfig("vae-interpolation", tmp_path, base_model=str(tiny_run[1]))
+    ways = run_vae_experiment(config, model, tokenizer).ways
+    kinds = [LATENT, EVEN, STRAIGHT]
+    assert list(ways) == [*kinds, TEACHERS, *(f"{kind}, plain" for kind in kinds)]
+    # Midpoints are compared with the straight way between the same variant's rebuilt ends.
+    assert ways[f"{STRAIGHT}, plain"].over_straight.mean == 0
+    assert ways[f"{STRAIGHT}, plain"].start_cosine != ways[STRAIGHT].start_cosine
+
+
 def test_codes_are_counted_by_task_and_generators_without_a_vae_stand_beside(
     tiny_run, tiny_vae_preset, tmp_path
 ) -> None:

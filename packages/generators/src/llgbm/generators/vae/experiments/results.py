@@ -85,7 +85,8 @@ class VAEResults:
         latents: variant -> what its latent holds.
         rows: split (`held_out`: teachers of tasks trained on; `validation_family`) -> stand-in ->
             row. A variant stands as `VARIANT` (rebuilt) and `VARIANT, written` (from prompts).
-        ways: kind of way between tasks -> what lies on it, for the first variant.
+        ways: kind of way between tasks -> what lies on it, for the first variant; of others
+            with `, VARIANT` behind the kind.
         maps: pictures of the first variant's latent.
     """
 

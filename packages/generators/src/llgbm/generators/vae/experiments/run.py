@@ -36,7 +36,7 @@ from llgbm.generators.vae.experiments.references import nearest_teachers, task_m
 from llgbm.generators.vae.experiments.results import LatentFound, LatentMap, VAEResults, vae_table
 from llgbm.generators.vae.experiments.rivals import nearest_by_text, train_rivals
 from llgbm.generators.vae.experiments.split import split_teachers
-from llgbm.generators.vae.experiments.ways import Way, measure_ways
+from llgbm.generators.vae.experiments.ways import Way, measure_ways, of_variant
 from llgbm.generators.vae.files import load_vae
 from llgbm.generators.vae.held_out import HeldOutTeachers, as_teachers
 from llgbm.generators.vae.train import train_vae
@@ -105,12 +105,13 @@ def run_vae_experiment(
                 made[split][variant] = vae.generate_from_z(encoded[split].latent.z)
             made[split][f"{variant}, written"] = vae.write(told[split])
         latents[variant] = describe_latent(vae, folder, encoded, first, config.seed)
-        if not maps:
-            maps = map_latents(encoded, config.seed)
-            ways = measure_ways(
+        if not maps or experiment.all_ways:
+            walked = measure_ways(
                 vae, encoded["held_out"].latent.z, parts["held_out"], manifest, model, tokenizer,
                 first, preset.examples, preset.pairs, config.seed,
             )  # fmt: skip
+            ways |= walked if not maps else of_variant(walked, variant)
+        maps = maps or map_latents(encoded, config.seed)
     results = VAEResults(
         config.name,
         experiment.question,

@@ -30,9 +30,10 @@ class VAEExperiment:
 
     Attributes:
         question: in words.
-        variants: name -> how it is trained; ways and maps are of the first.
+        variants: name -> how it is trained; maps are of the first, and so are ways.
         rivals: whether generators without a VAE are trained on the same teachers.
         on_trajectories: variants that need checkpoints along the teachers' ways.
+        all_ways: whether ways are measured of every variant.
         transfers: whether it is given a VAE of another base, whose latents variants take over.
     """
 
@@ -40,6 +41,7 @@ class VAEExperiment:
     variants: Mapping[str, Change]
     rivals: bool = False
     on_trajectories: frozenset[str] = frozenset()
+    all_ways: bool = False
     transfers: bool = False
 
 
@@ -110,6 +112,7 @@ _ALL = {
     "vae-interpolation": VAEExperiment(
         "Does a decoder that is straight between latents walk better from task to task?",
         {"straight": _loss(lambda_halfway=0.3), "plain": _same},
+        all_ways=True,
     ),
     "vae-augmentation": VAEExperiment(
         "Do synthetic adapters help?",

@@ -115,6 +115,11 @@ def measure_ways(
     return {name: _mean(walks, straight, seed) for name, walks in measured.items()}
 
 
+def of_variant(ways: Mapping[str, Way], variant: str) -> dict[str, Way]:
+    """Name the ways of another variant; what lies between the teachers themselves is the same."""
+    return {f"{name}, {variant}": way for name, way in ways.items() if name != TEACHERS}
+
+
 @dataclass(frozen=True)
 class _Walk:
     """One way of one pair."""
