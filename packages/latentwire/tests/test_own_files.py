@@ -4,14 +4,17 @@ import json
 
 import pytest
 
-from llgbm.deltas.errors import TaskError
+from llgbm.deltas.errors import RunError, TaskError
 from llgbm.latentwire.cli import CONSOLE
+from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.config_tree import structure
 from llgbm.latentwire.data.own import FilesSourceConfig
 from llgbm.latentwire.data.question_files import read_questions
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.reader_files import save_reader
 from llgbm.latentwire.training.config import TrainConfig
+from llgbm.latentwire.training.data_notes import note_data
+from llgbm.latentwire.training.loop import CompressorTraining
 
 
 def written(path, rows):
@@ -159,3 +162,28 @@ def test_a_compressor_trains_and_is_evaluated_on_files(
     )
     assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
     assert "10 test questions" in capsys.readouterr().out
+    # Documents that are added later leave the run usable, and its evaluation says so.
+    written(tmp_path / "train.jsonl", [*rows[:30], row(50, "timetable 50")])
+    capsys.readouterr()
+    assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
+    assert "questions that were trained on have changed since" in capsys.readouterr().out
+
+
+def test_a_run_does_not_go_on_with_other_questions(tmp_path, rows, tiny_reader) -> None:
+    train = written(tmp_path / "train.jsonl", rows[:30])
+    config = read_config(
+        "smoke",
+        [
+            f"stages.0.data={{name='files', train='{train}'}}",
+            "compressor.encoder.name=embeddings",
+        ],
+    )
+    training = CompressorTraining(config, tiny_reader, tmp_path / "run")
+    source = config.stages[0].data.open(0)
+    note_data(training.files, config.stages[0].name, source)  # as the first step does
+    written(train, [*rows[:30], row(50, "timetable 50")])
+    with pytest.raises(RunError, match="the questions have changed since this run was begun"):
+        training.fit()
+    written(train, rows[:30])
+    training.fit()
+    assert training.files.finished.exists()

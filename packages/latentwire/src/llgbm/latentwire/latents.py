@@ -18,11 +18,14 @@ class States:
         mask: [b, t] bool, True on real positions; they stand first, padding follows.
         inputs: [b, t, h] float32, the reader's own embeddings at these positions, where the
             encoder reads the reader's tokens.
+        received: [b, t, layers, kv_heads] float32, attention that positions received
+            (`attention_received`), where the encoder asks for it.
     """
 
     values: Tensor
     mask: Tensor
     inputs: Tensor | None = None
+    received: Tensor | None = None
 
     @property
     def lengths(self) -> Tensor:

@@ -25,6 +25,7 @@ from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.training.config import TrainConfig
+from llgbm.latentwire.training.data_notes import has_changed
 from llgbm.latentwire.training.files import (
     RunFiles,
     check_output,
@@ -101,6 +102,9 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
     examples, note = asked_questions(
         source.questions(config.split), settings, config.split, config.questions
     )
+    if has_changed(RunFiles(config.run), settings.stages[-1].name, source):
+        changed = "questions that were trained on have changed since"
+        note = f"{note}; {changed}" if note else changed
     if note:
         print(f"{config.run}: {note}")
     rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)

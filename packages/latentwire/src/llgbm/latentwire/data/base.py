@@ -13,7 +13,14 @@ SOURCES = Registry("data")
 
 
 class Source(ABC):
-    """Examples of a training; a batch is a function of (seed, step), so a run can resume."""
+    """Examples of a training; a batch is a function of (seed, step), so a run can resume.
+
+    Attributes:
+        fingerprint: sha256 of what is trained on, where it may change between two commands; empty
+            for what packages hold.
+    """
+
+    fingerprint: str = ""
 
     @abstractmethod
     def batch(self, size: int, step: int) -> list[Example]:

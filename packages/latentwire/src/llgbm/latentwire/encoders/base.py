@@ -21,10 +21,12 @@ class Encoder(nn.Module, ABC):
     Attributes:
         width: d of the states that it returns.
         gives_inputs: whether states come with the reader's own embeddings of the text.
+        gives_received: whether they come with the attention that positions received.
     """
 
     width: int
     gives_inputs: bool = False
+    gives_received: bool = False
     name: ClassVar[str]
 
     @abstractmethod

@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from llgbm.latentwire.attention_received import attention_received
 from llgbm.latentwire.encoders.base import ENCODERS, Encoder
 from llgbm.latentwire.encoders.tokens import padded_tokens
 from llgbm.latentwire.errors import ConfigError, PromptError
@@ -36,11 +37,13 @@ class CacheEncoderConfig:
         tuning: `lora` (the reader's weights shared and frozen, factors trained) or `frozen`.
         r: LoRA rank.
         lora_alpha: LoRA alpha.
+        received: give the attention that positions received, too: reads every text twice more.
     """
 
     tuning: Literal["lora", "frozen"] = "lora"
     r: int = 32
     lora_alpha: float = 64.0
+    received: bool = False
 
     def build(self, reader: Reader) -> CacheEncoder:
         """Build it on the reader's device.
@@ -62,6 +65,7 @@ class CacheEncoder(Encoder):
         super().__init__()
         self.width = reader.layers * 2 * reader.kv_heads * reader.head_dim
         self._reader = [reader]
+        self.gives_received = config.received
         self.rotary = Rotary(reader)
         self.lora: LoRAParameters | None = None
         if config.tuning == "lora":
@@ -88,4 +92,5 @@ class CacheEncoder(Encoder):
             # [b, kv_heads, t, head_dim] to [b, t, kv_heads * head_dim].
             states += [each.transpose(1, 2).flatten(2) for each in (keys, layer.values.float())]
         start = len(reader.opening)
-        return States(torch.cat(states, dim=-1)[:, start:], mask[:, start:])
+        received = attention_received(reader, texts) if self.gives_received else None
+        return States(torch.cat(states, dim=-1)[:, start:], mask[:, start:], received=received)

@@ -3,6 +3,7 @@
 from llgbm.latentwire.poolers.attention import AttentionPoolerConfig
 from llgbm.latentwire.poolers.convolution import ConvolutionPoolerConfig
 from llgbm.latentwire.poolers.expand import ExpandPoolerConfig
+from llgbm.latentwire.poolers.heads import HeadsPoolerConfig
 from llgbm.latentwire.poolers.hierarchical import HierarchicalPoolerConfig
 from llgbm.latentwire.poolers.last import LastPoolerConfig
 from llgbm.latentwire.poolers.mean import MeanPoolerConfig
@@ -20,6 +21,7 @@ PARTS = (
     MeanPoolerConfig,
     LastPoolerConfig,
     SelectPoolerConfig,
+    HeadsPoolerConfig,
     PCAPoolerConfig,
     RefinedPCAPoolerConfig,
 )

@@ -29,6 +29,7 @@ except ImportError:  # Windows
 INNER = (TENSORS, "config.json", "state.safetensors", "progress.json")
 OUTER = (
     "finished.json",
+    "data.json",
     "metrics.jsonl",
     "diagnostics.jsonl",
     "evaluation.json",
@@ -51,6 +52,11 @@ class RunFiles:
     def settings(self) -> Path:
         """The training's config as JSON."""
         return self.folder / "training.json"
+
+    @property
+    def data(self) -> Path:
+        """Fingerprints of data that is not a package's own, by stage."""
+        return self.folder / "data.json"
 
     @property
     def compressor(self) -> Path:

@@ -29,6 +29,7 @@ from llgbm.latentwire.examples import Example, check_examples
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored
 from llgbm.latentwire.training.config import StageConfig, TrainConfig
+from llgbm.latentwire.training.data_notes import note_data
 from llgbm.latentwire.training.files import RunFiles, write_settings
 from llgbm.latentwire.training.freezing import frozen_but
 from llgbm.latentwire.training.held_out import held_out_scores
@@ -161,6 +162,7 @@ class Training(ABC, Generic[C, L]):
 
     def _fit_stage(self, stage: StageConfig, log: MetricsLog, resumed: SavedState | None) -> None:
         source: Source = stage.data.open(self.config.seed)
+        note_data(self.files, stage.name, source)
         if self.total == 0 and self.step == 0:
             self._fit_parts(source.texts())
         held_out = source.validation(self.config.validation_examples)
