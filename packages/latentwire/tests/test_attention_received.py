@@ -78,5 +78,5 @@ def test_texts_that_cannot_be_read_twice_are_refused(tiny_reader, text) -> None:
 
 def test_attention_that_is_more_than_a_softmax_of_scores_is_refused() -> None:
     reader = model_of("gemma2", attn_logit_softcapping=50.0)
-    with pytest.raises(ModelError, match="attention received: expected .* got .* soft cap 50"):
+    with pytest.raises(ModelError, match="heads: expected .* got .* soft cap 50"):
         attention_received(reader, TEXTS)

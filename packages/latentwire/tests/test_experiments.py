@@ -47,7 +47,7 @@ def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
             assert list(objective.terms) == [term.name for term in stage.losses]
 
 
-NAMES = ["dimension", "annealing", "memorise", "recipe", "recipe-embeddings"]
+NAMES = ["dimension", "annealing", "memorise", "recipe", "recipe-embeddings", "heads"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,7 +59,7 @@ def test_a_table_is_run_written_and_not_run_twice(name, reader_folder, tmp_path,
     result = Ablation.read(path)
     assert result.name == name
     assert all("f1" in numbers and "minus_text" in numbers for numbers in result.runs.values())
-    if name.startswith("recipe"):
+    if name.startswith(("recipe", "heads")):
         first = next(iter(result.runs))
         beside = Evaluation.read(path.with_stem(f"{path.stem}-{folder_name(first)}"))
         assert {"replay_raw", "pca", "unpacked_int4"} <= set(beside.rows)

@@ -1,114 +1,232 @@
-"""Positions that every head keeps for itself."""
+"""Keys and values of which every head keeps its own number."""
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from llgbm.latentwire.commands.evaluate import default_rows
 from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.encoders.cache import CacheEncoderConfig
 from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.generation import DecodingConfig, write
+from llgbm.latentwire.head_shares import fitted_shares, head_counts, owners
 from llgbm.latentwire.latents import States
 from llgbm.latentwire.poolers.heads import HeadsPooler, HeadsPoolerConfig
-from llgbm.latentwire.poolers.scored import chosen
+from llgbm.latentwire.poolers.last import LastPoolerConfig
+from llgbm.latentwire.prefix import replayed
 from llgbm.latentwire.scoring import score
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.loop import CompressorTraining
 from llgbm.latentwire.ways.cache import CacheWayConfig
+from llgbm.latentwire.ways.heads import HeadsWayConfig
+
+TEXTS = [
+    "Anna lives in a house by the sea.",
+    "Ben has two dogs and a cat, and one bird that sings in the morning.",
+    "Snow is white.",
+]
 
 
-def made(reader, ratio: float = 4.0, tuning: str = "frozen") -> Compressor:
+def made(reader, ratio: float = 4.0, tuning: str = "frozen", first: bool = True) -> Compressor:
     config = CompressorConfig(
         SlotsConfig(ratio),
         CacheEncoderConfig(tuning=tuning, received=True),
         HeadsPoolerConfig(),
-        way=CacheWayConfig(),
+        way=HeadsWayConfig(first),
     )
     return Compressor(config, reader)
 
 
-def states_of(pooler: HeadsPooler, length: int = 6, rows: int = 2) -> States:
-    generator = torch.Generator().manual_seed(0)
-    layers, _, heads, _ = pooler.shape
-    return States(
-        torch.randn(rows, length, pooler.width, generator=generator),
-        torch.ones(rows, length, dtype=torch.bool),
-        received=torch.rand(rows, length, layers, heads, generator=generator),
-    )
+@pytest.fixture
+def fitted(tiny_reader) -> Compressor:
+    compressor = made(tiny_reader, ratio=2.0)
+    compressor.fit(TEXTS)
+    return compressor
 
 
-def test_every_head_chooses_for_itself() -> None:
-    scores = torch.tensor([[[0.1, 0.9], [0.7, 0.2], [0.5, 0.8]]])
-    places = chosen(scores, torch.tensor([3]), torch.tensor([2]))
-    assert places[0, :, 0].tolist() == [1, 2]
-    assert places[0, :, 1].tolist() == [0, 2]
+@given(
+    st.lists(st.floats(0, 8), min_size=1, max_size=12).filter(lambda x: sum(x) > 0.1),
+    st.integers(1, 40),
+)
+@settings(deadline=None)
+def test_pairs_are_divided_without_rest_and_by_the_shares(shares, slots) -> None:
+    told = torch.tensor(shares, dtype=torch.float64)
+    told = told * len(told) / told.sum()
+    counts = head_counts(told, slots)
+    assert int(counts.sum()) == slots * len(shares)
+    assert ((counts - told * slots).abs() < 1).all()
+    head, place = owners(counts)
+    assert torch.bincount(head, minlength=len(shares)).tolist() == counts.tolist()
+    for number, count in enumerate(counts.tolist()):
+        assert place[head == number].tolist() == list(range(count))
+
+
+def test_shares_are_those_among_the_most_looked_at_pairs() -> None:
+    received = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.6]])
+    # Of six pairs the best two are the first head's, of four one is the second's.
+    assert fitted_shares([received], [1]).tolist() == [2.0, 0.0]
+    assert fitted_shares([received], [2]).tolist() == [1.5, 0.5]
 
 
 def test_slots_hold_what_each_heads_most_looked_at_positions_held(tiny_reader) -> None:
-    pooler = HeadsPooler(tiny_reader)
-    states = states_of(pooler)
-    latents = pooler(states, torch.tensor([2, 3]))
+    pooler = HeadsPooler(HeadsPoolerConfig(), tiny_reader, SlotsConfig())
+    layers, _, heads, width = pooler.shape
+    pooler.shares.copy_(torch.tensor([2.0, 0.5, 1.0, 0.5, 2.0, 0.0]))
+    generator = torch.Generator().manual_seed(0)
+    states = States(
+        torch.randn(2, 6, pooler.width, generator=generator),
+        torch.tensor([[True] * 6, [True] * 5 + [False]]),
+        received=torch.rand(2, 6, layers, heads, generator=generator),
+    )
+    latents = pooler(states, torch.tensor([2, 2]))
     values = states.values.unflatten(-1, pooler.shape)
-    slots = latents.values.unflatten(-1, pooler.shape)
-    for row, count in enumerate((2, 3)):
-        for layer in range(pooler.shape[0]):
-            for head in range(pooler.shape[2]):
-                best = states.received[row, :, layer, head].topk(count).indices.sort().values
-                expected = values[row, best, layer, :, head]
-                torch.testing.assert_close(slots[row, :count, layer, :, head], expected)
-    assert not latents.values[0, 2:].any()
+    for row, length in enumerate((6, 5)):
+        expected = []
+        for number, count in enumerate((4, 1, 2, 1, 4, 0)):
+            layer, head = divmod(number, heads)
+            best = states.received[row, :length, layer, head].topk(count).indices.sort().values
+            expected.append(values[row, best, layer, :, head])
+        found = latents.row(row).reshape(-1, 2, width)
+        torch.testing.assert_close(found, torch.cat(expected))
 
 
-def test_as_many_slots_as_tokens_are_the_text_itself(tiny_reader) -> None:
-    compressor = made(tiny_reader, ratio=1.0)
-    texts = ["Anna lives in a house by the sea.", "Snow is white."]
-    latents = compressor.encode(texts)
-    states = compressor.encoder(texts)
-    torch.testing.assert_close(latents.values, states.values * states.mask[..., None])
+def test_everything_kept_by_every_head_is_the_text_itself(tiny_reader, examples) -> None:
+    compressor = made(tiny_reader, ratio=1.0, first=False)
+    contexts = [each.context for each in examples]
+    latents = compressor.encode(contexts)
+    endings = [tiny_reader.tokens(each.ending) for each in examples]
+    answers = [tiny_reader.answer_tokens(each.answer) for each in examples]
+    with compressor.attached(latents):
+        found = score(tiny_reader, compressor.prefix(latents), endings, answers)
+    tokens = [tiny_reader.tokens(context) for context in contexts]
+    text = score(tiny_reader, replayed(tiny_reader, tokens), endings, answers)
+    torch.testing.assert_close(found.logits, text.logits, atol=1e-3, rtol=1e-3)
 
 
-def test_the_score_learns_what_kept_states_do_to_the_loss(tiny_reader) -> None:
-    pooler = HeadsPooler(tiny_reader)
-    states = states_of(pooler)
-    before = pooler(states, torch.tensor([2, 2])).values
-    before.square().sum().backward()
-    assert pooler.score.grad.any()
-    # What it learns changes what is kept, head by head.
-    with torch.no_grad():
-        pooler.score[0, 0, 0] += 50.0
-    after = pooler(states, torch.tensor([2, 2])).values.detach()
-    changed = (after != before).unflatten(-1, pooler.shape).any(0).any(0).any(-1)
-    assert changed[0, :, 0].any()
-    assert not changed[1:].any()
-    assert not changed[0, :, 1:].any()
+def test_heads_see_their_own_pairs_alone(fitted, tiny_reader) -> None:
+    """Against a plain cache from which everything else was taken by a mask of its own."""
+    latents = fitted.encode(TEXTS)
+    _, there, longest = fitted.port.way._placed(tiny_reader, latents)
+    for text in range(len(TEXTS)):
+        counts = head_counts(fitted.pooler.shares, int(latents.counts[text]))
+        assert there[text].sum(1).tolist() == counts.tolist()
+        assert int(longest[text]) == int(counts.max())
+        for head, count in enumerate(counts.tolist()):
+            seen = there[text, head, : int(longest[text])]
+            assert seen[int(longest[text]) - count :].all()  # right before the reader's text
+    endings = [tiny_reader.tokens("\nQuestion: Who?\nAnswer:")] * len(TEXTS)
+    answers = [tiny_reader.answer_tokens("Anna")] * len(TEXTS)
+
+    def answered() -> torch.Tensor:
+        with fitted.attached(latents):
+            return score(tiny_reader, fitted.prefix(latents), endings, answers).nll
+
+    before = answered()
+    # What no head sees changes nothing.
+    placed = fitted.port.way._placed
+
+    def disturbed(reader, given):
+        found, seen, length = placed(reader, given)
+        return torch.where(seen[..., None, None], found, torch.tensor(7.0)), seen, length
+
+    fitted.port.way._placed = disturbed
+    torch.testing.assert_close(answered(), before, atol=1e-5, rtol=1e-5)
 
 
-def test_a_text_alone_has_the_latents_that_it_has_in_company(tiny_reader) -> None:
-    compressor = made(tiny_reader)
-    texts = ["Anna lives in a house by the sea.", "Ben has two dogs and a cat, and one bird."]
-    together = compressor.encode(texts)
-    for place, text in enumerate(texts):
-        alone = compressor.encode([text])
-        torch.testing.assert_close(together.row(place), alone.row(0), atol=1e-4, rtol=1e-4)
+def test_a_text_alone_is_read_as_in_company(fitted, tiny_reader) -> None:
+    endings = [tiny_reader.tokens("\nQuestion: Who?\nAnswer:")] * len(TEXTS)
+    answers = [tiny_reader.answer_tokens("Anna")] * len(TEXTS)
+
+    def read(texts):
+        latents = fitted.encode(texts)
+        some = slice(0, len(texts))
+        with fitted.attached(latents):
+            prefix = fitted.prefix(latents)
+            scored = score(tiny_reader, prefix, endings[some], answers[some])
+            settings = DecodingConfig(max_new_tokens=4)
+            return scored, write(tiny_reader, prefix, endings[some], settings).tokens
+
+    together, written = read(TEXTS)
+    for place, text in enumerate(TEXTS):
+        alone, own = read([text])
+        torch.testing.assert_close(
+            together.nll[together.row == place], alone.nll, atol=1e-4, rtol=1e-4
+        )
+        assert own[0] == written[place]
 
 
-def test_other_encoders_do_not_know_what_heads_look_at(tiny_reader) -> None:
-    config = CompressorConfig(encoder=CacheEncoderConfig(), pooler=HeadsPoolerConfig())
-    with pytest.raises(ConfigError, match="pooler heads: expected the encoder `cache` with"):
-        Compressor(config, tiny_reader)
+def test_the_reader_attends_as_before_afterwards(fitted, tiny_reader) -> None:
+    before = tiny_reader.config._attn_implementation
+    latents = fitted.encode(TEXTS)
+    with pytest.raises(KeyError), fitted.attached(latents):
+        raise KeyError
+    assert tiny_reader.config._attn_implementation == before
 
 
-def test_a_reader_reads_them(tiny_reader, examples) -> None:
-    compressor = made(tiny_reader, ratio=2.0)
+def test_the_score_learns_what_kept_states_do_to_the_loss(tiny_reader, examples) -> None:
+    compressor = made(tiny_reader, ratio=2.0, tuning="lora")
+    compressor.fit(TEXTS)
     latents = compressor.encode([each.context for each in examples])
     endings = [tiny_reader.tokens(each.ending) for each in examples]
     answers = [tiny_reader.answer_tokens(each.answer) for each in examples]
-    scored = score(tiny_reader, compressor.prefix(latents), endings, answers)
-    assert torch.isfinite(scored.nll).all()
+    with compressor.attached(latents):
+        score(tiny_reader, compressor.prefix(latents), endings, answers).nll.sum().backward()
+    assert compressor.pooler.score.grad.any()
+    moved = {name for name, each in compressor.trained().items() if each.grad is not None}
+    assert {name.split(".")[0] for name in moved} == {"encoder", "pooler", "port"}
 
 
-def test_training_moves_its_score(tiny_reader, tmp_path) -> None:
-    words = ["stages.0.steps=2", "stages.0.batch_size=2"]
-    config = read_config("smoke/pooler_heads", words)
+def test_shares_are_saved_with_the_compressor(tiny_reader, tmp_path) -> None:
+    config = read_config("smoke/pooler_heads", ["stages.0.steps=2", "stages.0.batch_size=2"])
     training = CompressorTraining(config, tiny_reader, tmp_path / "run")
     training.fit()
-    assert training.compressor.pooler.score.detach().any()
+    shares = training.compressor.pooler.shares
+    assert float(shares.mean()) == pytest.approx(1)
+    assert float(shares.std()) > 0
+    loaded = CompressorTraining(config, tiny_reader, tmp_path / "run").fit()
+    assert torch.equal(loaded.pooler.shares, shares)
+    assert torch.equal(loaded.port.way.shares, shares)
+
+
+def test_latents_of_other_texts_are_taken_whole(fitted, tiny_reader, examples) -> None:
+    rows = rows_by_name(["text", "latent", "shuffled"])
+    found = evaluate(tiny_reader, fitted, examples, rows, decoding=DecodingConfig(2))
+    assert set(found.rows) == {"text", "latent", "shuffled"}
+    assert found.rows["shuffled"].nll != found.rows["latent"].nll
+    assert "mean" not in default_rows(fitted)
+    # Slots are what is sent; the reader sees as many positions as the head with most pairs has.
+    budgets = fitted.counts([each.context for each in examples]).float()
+    assert found.rows["latent"].slots == pytest.approx(float(budgets.mean()))
+    assert found.rows["latent"].prompt_tokens > found.rows["latent"].slots
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["compressor.encoder.received=false"], "pooler heads: expected the encoder `cache` with"),
+        (["compressor.way.name=cache"], "expected pooler heads and way heads together"),
+        (["compressor.pooler.name=last"], "expected pooler heads and way heads together"),
+        (["stages.0.keep=0.5"], "expected keep 1 and no text_steps with pooler heads"),
+        (["stages.0.text_steps.tail=0.1"], "expected keep 1 and no text_steps with pooler heads"),
+        (["compressor.pooler.measured=0"], "measured: expected at least 1, got 0"),
+    ],
+)
+def test_what_does_not_fit_is_refused(words, told, tiny_reader, tmp_path) -> None:
+    with pytest.raises(ValueError, match=told):
+        CompressorTraining(read_config("smoke/way_heads", words), tiny_reader, tmp_path)
+
+
+def test_a_reader_with_windows_is_refused(tiny_reader, monkeypatch) -> None:
+    monkeypatch.setattr(tiny_reader.config, "layer_types", ["sliding_attention"] * 3, raising=False)
+    with pytest.raises(ConfigError, match="layers that look back a window only"):
+        HeadsWayConfig().build(3 * 2 * 2 * 16, tiny_reader)
+
+
+def test_other_poolers_are_as_before(tiny_reader) -> None:
+    config = CompressorConfig(
+        encoder=CacheEncoderConfig(), pooler=LastPoolerConfig(), way=CacheWayConfig()
+    )
+    assert "mean" in default_rows(Compressor(config, tiny_reader))

@@ -10,8 +10,7 @@ from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import States
 from llgbm.latentwire.losses.selection import SelectionTermConfig, answer_places
 from llgbm.latentwire.losses.step import Step
-from llgbm.latentwire.poolers.scored import chosen
-from llgbm.latentwire.poolers.select import SelectPooler, SelectPoolerConfig
+from llgbm.latentwire.poolers.select import SelectPooler, SelectPoolerConfig, chosen
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.freezing import frozen_but
 from llgbm.latentwire.training.loop import CompressorTraining

@@ -7,18 +7,16 @@ training, and every head of every layer judges for itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from llgbm.deltas.errors import ModelError
 from llgbm.latentwire.errors import PromptError
+from llgbm.latentwire.own_attention import attends_by, check_plain
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import decode
 
@@ -81,38 +79,18 @@ def attention_received(reader: Reader, texts: Sequence[str]) -> Tensor:
         asking[place, len(whole) - len(row) - 1 : len(whole) - 1] = True
     ids, mask, asking = (each.to(reader.device) for each in (ids, mask, asking))
     collector = _Collector(asking)
-    with _collecting(reader, collector):
-        decode(reader, reader.embed(ids), mask)
+    token = _COLLECTOR.set(collector)
+    try:
+        with attends_by(reader, NAME, _attention):
+            decode(reader, reader.embed(ids), mask)
+    finally:
+        _COLLECTOR.reset(token)
     found = torch.stack([collector.found[layer] for layer in range(reader.layers)], dim=1)
     found = found[..., begin : begin + max(counts)].permute(0, 3, 1, 2)
     own = torch.arange(max(counts), device=found.device)[None] < torch.tensor(
         counts, device=found.device
     ).unsqueeze(1)
     return found * own[..., None, None]
-
-
-@contextmanager
-def _collecting(reader: Reader, collector: _Collector) -> Iterator[None]:
-    """Within the block the reader attends by plain products that tell the collector."""
-    config = reader.config
-    before = config._attn_implementation
-    config._attn_implementation = _registered()
-    token = _COLLECTOR.set(collector)
-    try:
-        yield
-    finally:
-        _COLLECTOR.reset(token)
-        config._attn_implementation = before
-
-
-@cache
-def _registered() -> str:
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, eager_mask
-
-    AttentionInterface.register(NAME, _attention)
-    AttentionMaskInterface.register(NAME, eager_mask)
-    return NAME
 
 
 def _attention(
@@ -128,11 +106,7 @@ def _attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """softmax(scaling q k^T + mask) v, block by block of queries; see `plain_attention`."""
-    if dropout or softcap is not None or s_aux is not None:
-        raise ModelError(
-            "attention received: expected a reader whose attention is a softmax of scores, got "
-            f"dropout {dropout:g}, soft cap {softcap}, {'no ' if s_aux is None else ''}sinks"
-        )
+    check_plain(dropout, softcap, s_aux)
     collector = _COLLECTOR.get()
     b, heads, t, d = query.shape
     kv_heads, positions = key.shape[1:3]

@@ -16,6 +16,7 @@ from llgbm.latentwire.bottlenecks.base import BOTTLENECKS, Bottleneck, NoBottlen
 from llgbm.latentwire.calibration.base import CALIBRATIONS, Calibration, NoCalibrationConfig
 from llgbm.latentwire.encoders.base import ENCODERS, Encoder
 from llgbm.latentwire.encoders.pretrained import PretrainedEncoderConfig
+from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.examples import MARKS
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.poolers.base import POOLERS, Pooler
@@ -124,6 +125,11 @@ class Compressor(nn.Module):
             self.pooler: Pooler = config.pooler.build(self.encoder, reader, config.slots)
             self.refiner: Refiner = config.refiner.build(self.pooler.width)
             self.port = Port(config, self.pooler.width, reader)
+            if self.pooler.slots_alike != self.port.way.slots_alike:
+                raise ConfigError(
+                    "compressor: expected pooler heads and way heads together, got pooler "
+                    f"{config.pooler.name} and way {config.way.name}"
+                )
             self.bottleneck: Bottleneck = config.bottleneck.build(self.pooler.width, reader)
         self.to(reader.device)
 
@@ -166,6 +172,7 @@ class Compressor(nn.Module):
     def fit(self, texts: Sequence[str]) -> None:
         """Fit what is fitted once and not trained, on all texts of the training split (rule 18)."""
         self.pooler.fit(self.encoder, texts)
+        self.port.way.fit(self.pooler)
         if "calibration" in self.port.parts:
             cast(Calibration, self.port.parts["calibration"]).fit(self._reader[0], texts)
 

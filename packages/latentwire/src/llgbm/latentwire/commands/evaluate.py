@@ -107,7 +107,7 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         note = f"{note}; {changed}" if note else changed
     if note:
         print(f"{config.run}: {note}")
-    rows: list[RowConfig] = rows_by_name(config.rows or ROW_NAMES)
+    rows: list[RowConfig] = rows_by_name(config.rows or default_rows(compressor))
     schemes = wire_schemes(compressor, reader, config.schemes)
     rows += [UnpackedRowConfig(scheme) for scheme in schemes]
     names = {row.name for row in rows}
@@ -137,6 +137,12 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
             print(f"collapse: {reason}")
     evaluation.write(out)
     return evaluation
+
+
+def default_rows(compressor: Compressor) -> tuple[str, ...]:
+    """Rows of a table where none are named: no mean of slots that say nothing alone."""
+    alike = compressor.pooler.slots_alike
+    return tuple(name for name in ROW_NAMES if alike or name != "mean")
 
 
 def asked_questions(

@@ -58,6 +58,7 @@ class PrefixPrompts(Prompts):
         attached: makes the block within which the reader is as the way in needs it.
         encode_seconds: see `Prompts`.
         quantise_seconds: see `Prompts`.
+        slots: of every text, where they are not the prefix's positions.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class PrefixPrompts(Prompts):
         attached: Callable[[], AbstractContextManager[None]] = nullcontext,
         encode_seconds: float = 0.0,
         quantise_seconds: float = 0.0,
+        slots: Sequence[int] | None = None,
     ) -> None:
         masks = [mask for mask in (prefix.mask, prefix.cache_mask) if mask is not None]
-        slots = torch.cat(masks, dim=1).sum(1).tolist()
+        positions = torch.cat(masks, dim=1).sum(1).tolist()
         opening = len(reader.opening)
-        lengths = [opening + m + len(e) for m, e in zip(slots, endings, strict=True)]
-        super().__init__(reader, slots, lengths, encode_seconds, quantise_seconds)
+        lengths = [opening + m + len(e) for m, e in zip(positions, endings, strict=True)]
+        held = positions if slots is None else slots
+        super().__init__(reader, held, lengths, encode_seconds, quantise_seconds)
         self.prefix = prefix
         self.endings = endings
         self._attached = attached

@@ -15,6 +15,7 @@ from llgbm.latentwire.evaluation.ablation import Ablation, ablation_table
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.capacity import QUESTION, measure_capacity
 from llgbm.latentwire.experiments.dimension import dimension_table
+from llgbm.latentwire.experiments.heads import heads_table
 from llgbm.latentwire.experiments.memorise import memorise_table
 from llgbm.latentwire.experiments.presets import PRESETS, LatentwirePreset, PresetName
 from llgbm.latentwire.experiments.recipe import embeddings_table, recipe_table
@@ -110,8 +111,9 @@ TABLES_BY_NAME: Mapping[
     "dimension": ("How many numbers a token does a reader need (PCA)?", dimension_table),
     **{name: (table.question, _table(name)) for name, table in TABLES.items()},
     "memorise": ("Can a compressor learn a few texts by heart?", memorise_table),
+    "heads": ("What is left where every head keeps its own keys and values?", heads_table),
     "recipe": ("What does the recipe reach, by keys and values?", recipe_table),
     "recipe-embeddings": ("What does the recipe reach, by embeddings?", embeddings_table),
 }
-CAPACITY, RECIPES = "capacity", ("recipe", "recipe-embeddings")
+CAPACITY, RECIPES = "capacity", ("recipe", "recipe-embeddings", "heads")
 EXPERIMENTS = (CAPACITY, *TABLES_BY_NAME)

@@ -22,9 +22,12 @@ class Pooler(nn.Module, ABC):
 
     Attributes:
         width: z of the latents that it returns.
+        slots_alike: whether every slot says something by itself; where not, none can be left out,
+            exchanged or averaged alone.
     """
 
     width: int
+    slots_alike: bool = True
     name: ClassVar[str]
 
     def fit(self, encoder: Encoder, texts: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.losses.step import Step
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored
-from llgbm.latentwire.training.config import StageConfig, TrainConfig
+from llgbm.latentwire.training.config import StageConfig, TextStepsConfig, TrainConfig
 from llgbm.latentwire.training.files import load_compressor, save_compressor
 from llgbm.latentwire.training.stages import Training
 from llgbm.latentwire.training.step_losses import Losses
@@ -44,6 +44,13 @@ class CompressorTraining(Training[Compressor, Objective]):
         self, config: TrainConfig, reader: Reader, folder: Path, overwrite: bool = False
     ) -> None:
         compressor = Compressor(config.compressor, reader, config.seed)
+        if not compressor.pooler.slots_alike:
+            for stage in config.stages:
+                if stage.keep < 1 or stage.text_steps != TextStepsConfig():
+                    raise ConfigError(
+                        f"stage {stage.name!r}: expected keep 1 and no text_steps with pooler "
+                        f"{config.compressor.pooler.name}, none of whose slots can be left out"
+                    )
         if config.start_from:
             start, _ = load_compressor(Path(config.start_from), reader)
             # Slots may differ: most parts know nothing of how many there are.

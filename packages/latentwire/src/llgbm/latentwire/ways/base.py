@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
+from llgbm.latentwire.poolers.base import Pooler
 from llgbm.latentwire.prefix import Prefix
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.registry import Registry
@@ -26,10 +27,15 @@ class Way(nn.Module, ABC):
         reads_embeddings: whether the adapter's vectors are used; where not, a compressor builds
             no adapter, transform or calibration, since nothing would train them (rule 12). Some
             ways set it by their config.
+        slots_alike: whether it reads every slot by itself, as most poolers give them.
     """
 
     name: ClassVar[str]
     reads_embeddings: bool = True
+    slots_alike: bool = True
+
+    def fit(self, pooler: Pooler) -> None:
+        """Take over what the pooler has fitted; most ways need nothing of it."""
 
     @abstractmethod
     def prefix(self, reader: Reader, latents: Latents, embeds: Tensor | None) -> Prefix:

@@ -56,6 +56,7 @@ class LatentsRow(Row):
             attached=lambda: self.compressor.attached(read),
             encode_seconds=(middle - begin) + (end - sent),
             quantise_seconds=sent - middle,
+            slots=None if self.compressor.pooler.slots_alike else read.counts.tolist(),
         )
 
 

@@ -37,7 +37,7 @@ class MeanRowConfig(RowConfig):
         """Build it: encodes the training texts.
 
         Raises:
-            ConfigError: no compressor, or no training texts.
+            ConfigError: no compressor, slots that say nothing alone, or no training texts.
         """
         return MeanRow(setting, self)
 
@@ -49,6 +49,8 @@ class MeanRow(LatentsRow):
         super().__init__(setting, "mean")
         if not setting.training:
             raise ConfigError("row mean: expected training texts, got none")
+        if not self.compressor.pooler.slots_alike:
+            raise ConfigError("row mean: expected slots that say something alone: leave it out")
         most = max(setting.budgets)
         self.mean = mean_latents(self.compressor, setting.training, most, config.batch_size)
 

@@ -30,7 +30,10 @@ class ShuffledRowConfig(RowConfig):
 
 
 class ShuffledRow(LatentsRow):
-    """Latents of other texts: cut to the text's own number of slots, or begun again to fill it."""
+    """Latents of other texts: cut to the text's own number of slots, or begun again to fill it.
+
+    Slots that say nothing alone are left as many as they are.
+    """
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting, "shuffled")
@@ -39,6 +42,8 @@ class ShuffledRow(LatentsRow):
     def latents(self, indices: Sequence[int]) -> Latents:
         """See `LatentsRow.latents`."""
         others = self.compressor.encode([self.contexts[index] for index in indices])
+        if not self.compressor.pooler.slots_alike:
+            return others
         rows = []
         for place, index in enumerate(indices):
             row, count = others.row(place), self.setting.budgets[index]
