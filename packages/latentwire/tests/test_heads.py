@@ -1,5 +1,7 @@
 """Keys and values of which every head keeps its own number."""
 
+import json
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -189,6 +191,17 @@ def test_shares_are_saved_with_the_compressor(tiny_reader, tmp_path) -> None:
     loaded = CompressorTraining(config, tiny_reader, tmp_path / "run").fit()
     assert torch.equal(loaded.pooler.shares, shares)
     assert torch.equal(loaded.port.way.shares, shares)
+
+
+def test_a_run_without_steps_is_fitted_and_validated(tiny_reader, tmp_path) -> None:
+    config = read_config("smoke/way_heads", ["stages.0.steps=0"])
+    compressor = CompressorTraining(config, tiny_reader, tmp_path).fit()
+    assert float(compressor.pooler.shares.std()) > 0
+    assert not compressor.pooler.score.detach().any()
+    finished = json.loads((tmp_path / "finished.json").read_text())
+    assert finished["steps"] == 0
+    assert finished["best"] > 0
+    assert CompressorTraining(config, tiny_reader, tmp_path).fit().width == compressor.width
 
 
 def test_latents_of_other_texts_are_taken_whole(fitted, tiny_reader, examples) -> None:

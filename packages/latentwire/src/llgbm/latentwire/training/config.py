@@ -43,7 +43,7 @@ class StageConfig:
         name: shown and logged; stages differ in it.
         data: where examples come from.
         losses: terms, weighed and scheduled.
-        steps: optimiser steps.
+        steps: optimiser steps; with 0 parts are fitted and validated, and nothing is trained.
         batch_size: examples of a step.
         lr: highest learning rate; warms up, then falls along a cosine to a tenth.
         warm_up: share of the steps that it takes to get there.
@@ -72,8 +72,8 @@ class StageConfig:
     text_steps: TextStepsConfig = field(default_factory=TextStepsConfig)
 
     def __post_init__(self) -> None:
-        require_at_least(1, steps=self.steps, batch_size=self.batch_size)
-        require_at_least(0, lr=self.lr, weight_decay=self.weight_decay)
+        require_at_least(1, batch_size=self.batch_size)
+        require_at_least(0, steps=self.steps, lr=self.lr, weight_decay=self.weight_decay)
         if not 0 < self.keep <= 1 or not 0 <= self.warm_up <= 1 or not self.clip_norm > 0:
             raise ConfigError(
                 "stage: expected keep above 0 to 1, warm_up from 0 to 1, clip_norm above 0, "
