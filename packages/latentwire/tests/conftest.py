@@ -76,3 +76,37 @@ def teach():
         return pupil
 
     return taught
+
+
+@pytest.fixture(scope="session")
+def model_of():
+    """What makes a random reader of another family, in float32: `model_of(kind, **config)`."""
+
+    def made(kind: str, **more) -> Reader:
+        from transformers import AutoModelForCausalLM
+        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+        torch.manual_seed(0)
+        config = CONFIG_MAPPING[kind](
+            vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=512,
+            bos_token_id=1, eos_token_id=2, pad_token_id=2, **more,
+        )  # fmt: skip
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return Reader(model.eval().requires_grad_(False), load_reader(device="cpu").tokenizer, kind)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def parts_of():
+    """What scoring takes of examples: replayed contexts, endings, answers."""
+
+    def parts(reader: Reader, examples):
+        return (
+            replayed(reader, [reader.tokens(example.context) for example in examples]),
+            [reader.tokens(example.ending) for example in examples],
+            [reader.answer_tokens(example.answer) for example in examples],
+        )
+
+    return parts

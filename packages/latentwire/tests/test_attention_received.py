@@ -8,24 +8,9 @@ import torch
 from llgbm.deltas.errors import ModelError
 from llgbm.latentwire.attention_received import BETWEEN, attention_received
 from llgbm.latentwire.errors import PromptError
-from llgbm.latentwire.reader import Reader, load_reader
+from llgbm.latentwire.reader import Reader
 
 TEXTS = ["Anna lives in a house by the sea.", "Snow is white."]
-
-
-def model_of(kind: str, **more):
-    """A random reader of another family, in float32."""
-    from transformers import AutoModelForCausalLM
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    torch.manual_seed(0)
-    config = CONFIG_MAPPING[kind](
-        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=512,
-        bos_token_id=1, eos_token_id=2, pad_token_id=2, **more,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return Reader(model.eval().requires_grad_(False), load_reader(device="cpu").tokenizer, kind)
 
 
 def naive(reader: Reader, text: str) -> torch.Tensor:
@@ -43,7 +28,7 @@ def naive(reader: Reader, text: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3_text"])
-def test_it_is_the_largest_weight_that_the_model_itself_reports(kind) -> None:
+def test_it_is_the_largest_weight_that_the_model_itself_reports(kind, model_of) -> None:
     reader = model_of(kind)
     found = attention_received(reader, TEXTS)
     for place, text in enumerate(TEXTS):
@@ -76,7 +61,7 @@ def test_texts_that_cannot_be_read_twice_are_refused(tiny_reader, text) -> None:
         attention_received(tiny_reader, ["Snow is white.", text])
 
 
-def test_attention_that_is_more_than_a_softmax_of_scores_is_refused() -> None:
+def test_attention_that_is_more_than_a_softmax_of_scores_is_refused(model_of) -> None:
     reader = model_of("gemma2", attn_logit_softcapping=50.0)
     with pytest.raises(ModelError, match="heads: expected .* got .* soft cap 50"):
         attention_received(reader, TEXTS)

@@ -43,23 +43,8 @@ def keys_at(reader: Reader, ids: list[int], shift: int) -> list[torch.Tensor]:
     return [layer.keys for layer in cache.layers]
 
 
-def model_of(kind: str, **more):
-    """A random reader of another family, in float32."""
-    from transformers import AutoModelForCausalLM
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-    torch.manual_seed(0)
-    config = CONFIG_MAPPING[kind](
-        vocab_size=49152, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=512,
-        bos_token_id=1, eos_token_id=2, pad_token_id=2, **more,
-    )  # fmt: skip
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return Reader(model.eval().requires_grad_(False), load_reader(device="cpu").tokenizer, kind)
-
-
 @pytest.mark.parametrize("kind", ["llama", "cohere", "qwen3", "gemma3_text", "stablelm"])
-def test_keys_are_moved_to_where_the_reader_would_put_them(kind) -> None:
+def test_keys_are_moved_to_where_the_reader_would_put_them(kind, model_of) -> None:
     reader = model_of(kind)
     rotary = Rotary(reader)
     ids = reader.tokens("Anna lives in a house by the sea.")
@@ -132,14 +117,14 @@ def test_latents_of_another_width_are_refused(tiny_reader) -> None:
         Compressor(config, tiny_reader)
 
 
-def test_a_reader_of_one_layer_has_nothing_to_adapt() -> None:
+def test_a_reader_of_one_layer_has_nothing_to_adapt(model_of) -> None:
     reader = model_of("llama")
     reader.model.config.num_hidden_layers = 1
     with pytest.raises(ConfigError, match="one layer"):
         CacheEncoderConfig().build(reader)
 
 
-def test_a_text_longer_than_a_sliding_window_is_refused() -> None:
+def test_a_text_longer_than_a_sliding_window_is_refused(model_of) -> None:
     reader = model_of("gemma3_text", sliding_window=32)
     encoder = CacheEncoderConfig(tuning="frozen").build(reader)
     with pytest.raises(PromptError, match="expected at most 31 tokens, which layer 0"):

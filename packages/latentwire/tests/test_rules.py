@@ -17,7 +17,7 @@ from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
 from llgbm.latentwire.evaluation.rows import ROWS
 from llgbm.latentwire.generation import DecodingConfig, write
 from llgbm.latentwire.losses.step import Step
-from llgbm.latentwire.prefix import Prefix, from_keys_values, replayed
+from llgbm.latentwire.prefix import Prefix, from_keys_values
 from llgbm.latentwire.reader import Reader, load_reader
 from llgbm.latentwire.rows import IGNORED, build_rows
 from llgbm.latentwire.scoring import decode, score
@@ -29,23 +29,15 @@ from llgbm.latentwire.ways.lora import LoRAWayConfig
 SMOKE = ("compressor.encoder.name=embeddings", "compressor.slots.largest=32")
 
 
-def parts(reader, examples):
-    return (
-        replayed(reader, [reader.tokens(example.context) for example in examples]),
-        [reader.tokens(example.ending) for example in examples],
-        [reader.answer_tokens(example.answer) for example in examples],
-    )
-
-
 @pytest.fixture
 def compressor(tiny_reader) -> Compressor:
     return Compressor(CompressorConfig(SlotsConfig(ratio=2)), tiny_reader)
 
 
 def test_rule_01_labels_of_padding_are_ignored_and_its_attention_is_0(
-    tiny_reader, examples
+    tiny_reader, examples, parts_of
 ) -> None:
-    rows = build_rows(tiny_reader, *parts(tiny_reader, examples))
+    rows = build_rows(tiny_reader, *parts_of(tiny_reader, examples))
     assert not rows.mask.all()
     assert (rows.labels[~rows.mask] == IGNORED).all()
     changed = torch.where(rows.mask[..., None], rows.embeds, torch.tensor(9.0))
@@ -55,16 +47,20 @@ def test_rule_01_labels_of_padding_are_ignored_and_its_attention_is_0(
     torch.testing.assert_close(states[0][rows.mask], states[1][rows.mask])
 
 
-def test_rule_02_the_end_token_is_learned_even_where_it_also_pads(tiny_reader, examples) -> None:
+def test_rule_02_the_end_token_is_learned_even_where_it_also_pads(
+    tiny_reader, examples, parts_of
+) -> None:
     assert tiny_reader.pad == tiny_reader.end
-    rows = build_rows(tiny_reader, *parts(tiny_reader, examples))
+    rows = build_rows(tiny_reader, *parts_of(tiny_reader, examples))
     for row in range(len(examples)):
         wanted = rows.labels[row][rows.labels[row] != IGNORED]
         assert wanted[-1] == tiny_reader.end
         assert len(wanted) == len(tiny_reader.answer_tokens(examples[row].answer))
 
 
-def test_rule_03_embeddings_always_come_with_a_mask(tiny_reader, examples, monkeypatch) -> None:
+def test_rule_03_embeddings_always_come_with_a_mask(
+    tiny_reader, examples, monkeypatch, parts_of
+) -> None:
     body, seen = tiny_reader.model.get_decoder(), []
     forward = body.forward
 
@@ -73,15 +69,15 @@ def test_rule_03_embeddings_always_come_with_a_mask(tiny_reader, examples, monke
         return forward(**arguments)
 
     monkeypatch.setattr(body, "forward", watched)
-    prefix, endings, answers = parts(tiny_reader, examples)
+    prefix, endings, answers = parts_of(tiny_reader, examples)
     score(tiny_reader, prefix, endings, answers)
     write(tiny_reader, prefix, endings, DecodingConfig(max_new_tokens=3))
     assert len(seen) >= 3
     assert all(call["attention_mask"] is not None for call in seen)
 
 
-def test_rule_04_writing_returns_new_tokens_only(tiny_reader, examples) -> None:
-    prefix, endings, _ = parts(tiny_reader, examples)
+def test_rule_04_writing_returns_new_tokens_only(tiny_reader, examples, parts_of) -> None:
+    prefix, endings, _ = parts_of(tiny_reader, examples)
     ids = torch.tensor([tiny_reader.tokens(examples[0].context) + endings[0]])
     expected = tiny_reader.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=5, do_sample=False,
@@ -92,8 +88,10 @@ def test_rule_04_writing_returns_new_tokens_only(tiny_reader, examples) -> None:
     assert 1 <= len(written) <= 5
 
 
-def test_rule_05_training_and_evaluation_lay_a_prompt_out_alike(tiny_reader, examples) -> None:
-    prefix, endings, answers = parts(tiny_reader, examples)
+def test_rule_05_training_and_evaluation_lay_a_prompt_out_alike(
+    tiny_reader, examples, parts_of
+) -> None:
+    prefix, endings, answers = parts_of(tiny_reader, examples)
     trained = build_rows(tiny_reader, prefix, endings, answers)
     asked = build_rows(tiny_reader, prefix, endings, padding_side="left")
     for row in range(len(examples)):
@@ -178,7 +176,7 @@ def test_rule_07_the_first_gold_token_aligns_at_the_first_step(name) -> None:
         assert joint[len(ending)] == answer[0]
 
 
-def test_rule_08_the_teacher_is_the_bare_reader(tiny_reader, examples) -> None:
+def test_rule_08_the_teacher_is_the_bare_reader(tiny_reader, examples, parts_of) -> None:
     config = CompressorConfig(SlotsConfig(ratio=2), way=LoRAWayConfig())
     compressor = Compressor(config, tiny_reader)
     with torch.no_grad():
@@ -189,7 +187,7 @@ def test_rule_08_the_teacher_is_the_bare_reader(tiny_reader, examples) -> None:
     step = Step(compressor, tiny_reader, examples, latents, 0, 1)
     step.scored  # noqa: B018 - the adapter is on and off again
     with torch.no_grad():
-        bare = score(tiny_reader, *parts(tiny_reader, examples))
+        bare = score(tiny_reader, *parts_of(tiny_reader, examples))
     torch.testing.assert_close(step.taught.logits, bare.logits, atol=0, rtol=0)
     assert not torch.allclose(step.scored.logits, bare.logits)
 
@@ -256,13 +254,13 @@ def test_rule_12_is_tested_for_every_part_and_a_part_that_no_loss_reads_stops_a_
 
 
 def test_rule_13_keys_and_values_fit_the_reader_and_labels_skip_the_prefix(
-    tiny_reader, examples
+    tiny_reader, examples, parts_of
 ) -> None:
     mask = torch.ones(4, 2, dtype=torch.bool)
     shape = (4, tiny_reader.kv_heads, 2, tiny_reader.head_dim)
     pairs = tuple((torch.randn(shape), torch.randn(shape)) for _ in range(tiny_reader.layers))
     prefix = from_keys_values(tiny_reader, pairs, mask)
-    _, endings, answers = parts(tiny_reader, examples)
+    _, endings, answers = parts_of(tiny_reader, examples)
     found = score(tiny_reader, prefix, endings, answers)
     assert found.targets.tolist() == [token for answer in answers for token in answer]
     wrong = tuple((torch.randn(4, 3, 2, 16), torch.randn(4, 3, 2, 16)) for _ in pairs)

@@ -19,7 +19,7 @@ from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.losses.step import Step
 from llgbm.latentwire.metrics import exact_match, f1_score
-from llgbm.latentwire.prefix import empty_prefix, replayed
+from llgbm.latentwire.prefix import empty_prefix
 from llgbm.latentwire.reader import load_reader
 from llgbm.latentwire.scoring import score
 from llgbm.latentwire.slots import SlotsConfig
@@ -27,14 +27,6 @@ from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.training.loop import CompressorTraining
 
 SMOKE = ("compressor.encoder.name=embeddings", "compressor.slots.largest=32")
-
-
-def parts(reader, examples):
-    return (
-        replayed(reader, [reader.tokens(example.context) for example in examples]),
-        [reader.tokens(example.ending) for example in examples],
-        [reader.answer_tokens(example.answer) for example in examples],
-    )
 
 
 @pytest.fixture
@@ -175,13 +167,13 @@ def test_rule_22_collapsed_answers_are_detected_and_can_stop_a_run() -> None:
         CollapseDetector().require_health([""] * 10, golds)
 
 
-def test_text_nll_is_below_a_uniform_guess_of_a_real_reader_and_context_helps() -> None:
+def test_text_nll_is_below_a_uniform_guess_of_a_real_reader_and_context_helps(parts_of) -> None:
     import math
 
     reader = load_reader(dtype=torch.float32, device="cpu")
     questions = sorted(load_squad("test"), key=lambda each: len(each.context))[:3]
     asked = [question.example for question in questions]
-    prefix, endings, answers = parts(reader, asked)
+    prefix, endings, answers = parts_of(reader, asked)
     with torch.no_grad():
         text = score(reader, prefix, endings, answers).nll.mean()
         bare = score(reader, empty_prefix(reader, 3), endings, answers)
