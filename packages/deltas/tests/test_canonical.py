@@ -221,3 +221,17 @@ def test_the_orthogonal_form_loses_no_direction_that_its_vectors_hardly_see() ->
     back_A, back_B = form.factors(parts, 3, 2.0)
     torch.testing.assert_close(back_B @ back_A, lora_B @ lora_A, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(parts["q"].mT @ parts["q"], torch.eye(3)[None], rtol=0, atol=1e-5)
+
+
+def test_the_orthogonal_form_loses_no_direction_that_combinations_of_columns_hardly_see() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mix = torch.randn(9, 3, generator=generator, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(1)
+    lora_B = torch.randn(1, 12, 3, generator=generator)
+    lora_A = torch.randn(1, 3, 9, generator=generator)
+    space, _ = torch.linalg.qr(mix)
+    hidden = lora_A[0, 1:].double()
+    lora_A[0, 1:] = (hidden - (hidden @ space) @ space.mT).float()
+    form = OrthogonalForm()
+    back_A, back_B = form.factors(form.parts(lora_A, lora_B, 2.0), 3, 2.0)
+    torch.testing.assert_close(back_B @ back_A, lora_B @ lora_A, rtol=1e-5, atol=1e-5)

@@ -1,8 +1,11 @@
 """The term that makes ways through a latent straight in updates."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from llgbm.deltas.errors import SettingError
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.losses.halfway import halfway_error, neighbours
 from llgbm.generators.losses.step import Step
@@ -11,6 +14,7 @@ from llgbm.generators.vae.config import VAEConfig
 from llgbm.generators.vae.generator import LoRAGeneratorVAE, VAEOutput
 from llgbm.generators.vae.latent import Latent
 from llgbm.generators.vae.loss import VAELoRALoss
+from llgbm.generators.vae.train_config import VAETrainConfig
 
 
 def update(weights: LoRAWeights, path: str) -> torch.Tensor:
@@ -90,3 +94,8 @@ def test_an_output_without_it_is_refused(tiny_spec, make_teachers) -> None:
     lacking = type(output)(output.weights, output.delta, output.condition, output.latent)
     with pytest.raises(ValueError, match="halfway: expected adapters half way"):
         VAELoRALoss(lambda_halfway=1.0)(Step(0, lacking, teachers, torch.zeros(2, 4)))
+
+
+def test_a_batch_of_one_has_nothing_between() -> None:
+    with pytest.raises(SettingError, match="lambda_halfway: expected a batch_size of at least 2"):
+        VAETrainConfig(Path("x"), batch_size=1, loss=VAELoRALoss(lambda_halfway=1.0))

@@ -22,6 +22,7 @@ from llgbm.latentwire.prefix import replayed
 from llgbm.latentwire.scoring import score
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.loop import CompressorTraining
+from llgbm.latentwire.two_readers.compressor import SharedCompressor, SharedCompressorConfig
 from llgbm.latentwire.ways.cache import CacheWayConfig
 from llgbm.latentwire.ways.heads import HeadsWayConfig
 
@@ -224,6 +225,11 @@ def test_latents_of_other_texts_are_taken_whole(fitted, tiny_reader, examples) -
         (["compressor.pooler.name=last"], "expected pooler heads and way heads together"),
         (["stages.0.keep=0.5"], "expected keep 1 and no text_steps with pooler heads"),
         (["stages.0.text_steps.tail=0.1"], "expected keep 1 and no text_steps with pooler heads"),
+        (["compressor.refiner.name=transformer"], "expected refiner none with pooler heads"),
+        (
+            ["stages.0.losses=[{name='answer'}, {name='gist'}]"],
+            "expected no term gist with pooler heads",
+        ),
         (["compressor.pooler.measured=0"], "measured: expected at least 1, got 0"),
     ],
 )
@@ -232,8 +238,41 @@ def test_what_does_not_fit_is_refused(words, told, tiny_reader, tmp_path) -> Non
         CompressorTraining(read_config("smoke/way_heads", words), tiny_reader, tmp_path)
 
 
+def test_shares_of_another_ratio_are_not_taken_over(tiny_reader, tmp_path) -> None:
+    first = read_config("smoke/way_heads", ["stages.0.steps=0"])
+    CompressorTraining(first, tiny_reader, tmp_path / "first").fit()
+    words = [f"start_from='{tmp_path / 'first'}'", "stages.0.steps=0"]
+    again = read_config("smoke/way_heads", words)
+    CompressorTraining(again, tiny_reader, tmp_path / "again").fit()
+    other = read_config("smoke/way_heads", [*words, "compressor.slots.ratio=3"])
+    with pytest.raises(ConfigError, match="start_from: expected slots as there"):
+        CompressorTraining(other, tiny_reader, tmp_path / "other")
+
+
+def test_two_readers_do_not_share_them(tiny_reader, other_reader) -> None:
+    config = SharedCompressorConfig(
+        encoder=CacheEncoderConfig(received=True), pooler=HeadsPoolerConfig()
+    )
+    with pytest.raises(ConfigError, match="whose slots two readers cannot share"):
+        SharedCompressor(config, tiny_reader, other_reader)
+
+
+def test_room_for_more_pairs_than_a_text_has_stays_unseen(fitted, tiny_reader) -> None:
+    many = head_counts(fitted.pooler.shares, 4)
+    states = fitted.encoder(["Snow is white."])
+    assert int(many.max()) > states.values.shape[1]
+    latents = fitted.pooler(states, torch.tensor([4]))
+    _, there, _ = fitted.port.way._placed(tiny_reader, latents)
+    assert there[0].sum(1).tolist() == many.clamp(max=states.values.shape[1]).tolist()
+    assert there[0, int(many.argmax()), -1]  # what there is stands last
+
+
 def test_a_reader_with_windows_is_refused(tiny_reader, monkeypatch) -> None:
     monkeypatch.setattr(tiny_reader.config, "layer_types", ["sliding_attention"] * 3, raising=False)
+    with pytest.raises(ConfigError, match="layers that look back a window only"):
+        HeadsWayConfig().build(3 * 2 * 2 * 16, tiny_reader)
+    monkeypatch.setattr(tiny_reader.config, "layer_types", None, raising=False)
+    monkeypatch.setattr(tiny_reader.config, "sliding_window", 32, raising=False)
     with pytest.raises(ConfigError, match="layers that look back a window only"):
         HeadsWayConfig().build(3 * 2 * 2 * 16, tiny_reader)
 

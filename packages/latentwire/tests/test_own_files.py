@@ -184,6 +184,10 @@ def test_a_run_does_not_go_on_with_other_questions(tmp_path, rows, tiny_reader) 
     written(train, [*rows[:30], row(50, "timetable 50")])
     with pytest.raises(RunError, match="the questions have changed since this run was begun"):
         training.fit()
+    training.files.data.write_text('{"questions": 3}')
+    with pytest.raises(RunError, match="expected a fingerprint for every stage"):
+        training.fit()
+    training.files.data.unlink()
     written(train, rows[:30])
     training.fit()
     assert training.files.finished.exists()

@@ -125,6 +125,11 @@ class Compressor(nn.Module):
             self.pooler: Pooler = config.pooler.build(self.encoder, reader, config.slots)
             self.refiner: Refiner = config.refiner.build(self.pooler.width)
             self.port = Port(config, self.pooler.width, reader)
+            if not self.pooler.slots_alike and config.refiner != NoRefinerConfig():
+                raise ConfigError(
+                    f"compressor: expected refiner none with pooler {config.pooler.name}, whose "
+                    f"slots say nothing alone, got {config.refiner.name}"
+                )
             if self.pooler.slots_alike != self.port.way.slots_alike:
                 raise ConfigError(
                     "compressor: expected pooler heads and way heads together, got pooler "

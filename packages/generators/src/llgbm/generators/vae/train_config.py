@@ -39,6 +39,11 @@ class VAETrainConfig(TrainingSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(1, hold_out=self.hold_out)
+        if self.batch_size < 2 and self.chosen_objective.lambda_halfway > 0:
+            raise SettingError(
+                "lambda_halfway: expected a batch_size of at least 2, for there to be anything "
+                f"between two latents, got {self.batch_size}"
+            )
         if (self.transfer_from is None) != (self.sources is None):
             raise SettingError(
                 "transfer_from and sources: expected both or neither, got "

@@ -211,7 +211,10 @@ def in_words(settings: TrainConfig, split: str, questions: int) -> str:
     data = settings.stages[-1].data
     longest = getattr(data, "longest", 0)
     cut = f" on passages of at most {longest} words" if longest else ""
-    steps = ", ".join(f"{s.name} {s.steps} steps of {s.batch_size}" for s in settings.stages)
+    steps = ", ".join(
+        f"{s.name} {s.steps} steps of {s.batch_size}" if s.steps else f"{s.name} nothing trained"
+        for s in settings.stages
+    )
     begun = " after another run" if settings.start_from else ""
     return f"{settings.reader}, {questions} {split} questions{cut}; {steps}{begun}"
 

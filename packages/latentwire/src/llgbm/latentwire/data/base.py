@@ -16,8 +16,8 @@ class Source(ABC):
     """Examples of a training; a batch is a function of (seed, step), so a run can resume.
 
     Attributes:
-        fingerprint: sha256 of what is trained on, where it may change between two commands; empty
-            for what packages hold.
+        fingerprint: sha256 of what is trained on and chosen by, where it may change between two
+            commands; empty for what packages hold.
     """
 
     fingerprint: str = ""

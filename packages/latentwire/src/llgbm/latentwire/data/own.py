@@ -71,7 +71,7 @@ class FilesSource(Source):
             splits["test"] = self._read(config.test)
         _check_apart(splits)
         self.examples = {name: [q.example for q in split] for name, split in splits.items()}
-        told = "\n".join(map(repr, self.examples["train"]))
+        told = "\n".join(map(repr, [*self.examples["train"], "", *self.examples["validation"]]))
         self.fingerprint = hashlib.sha256(told.encode()).hexdigest()
 
     def batch(self, size: int, step: int) -> list[Example]:

@@ -10,7 +10,7 @@ is fixed when the compressor is fitted: as many as are among the most looked at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,9 @@ class HeadsPooler(Pooler):
             pairs = self._pairs(states.values[0])
             total, square = total + pairs.sum(0), square + pairs.square().sum(0)
             received.append(states.received[0].flatten(1))
-            slots += self.slots.counts(torch.tensor([len(pairs)])).tolist()
+            # What is too long to be compressed tells of heads all the same.
+            longer = replace(self.slots, largest=max(self.slots.largest, len(pairs)))
+            slots += longer.counts(torch.tensor([len(pairs)])).tolist()
         count = sum(map(len, received))
         self.mean.copy_(total / count)
         self.size.copy_((square / count - self.mean.square()).clamp(min=1e-12).sqrt())
@@ -116,7 +118,10 @@ class HeadsPooler(Pooler):
             looked_at = states.received[row, :length].flatten(1).clamp(min=LEAST).log()
             scores = looked_at + learned
             head, places = self._chosen(scores.detach(), count)
-            kept = pairs[places, head] * passed(scores[places, head])[:, None, None]
+            gates = passed(scores[places, head])
+            # A head that could keep more than there is says nothing in the rest.
+            gates = torch.where(places < 0, 0.0, gates)
+            kept = pairs[places, head] * gates[:, None, None]
             values[row, :count] = kept.reshape(count, self.width)
         return Latents(values, slot_mask(counts))
 
@@ -126,21 +131,19 @@ class HeadsPooler(Pooler):
         return values.unflatten(-1, self.shape).transpose(2, 3).flatten(1, 2)
 
     def _chosen(self, scores: Tensor, slots: int) -> tuple[Tensor, Tensor]:
-        """Head and position of every pair that is kept, [slots * heads] each.
+        """Head and position of every pair that is kept, [slots * heads] each; -1 for no position.
 
         Args:
             scores: [t, heads].
             slots: m.
         """
         counts = head_counts(self.shares, slots)
-        head, _ = owners(counts)
         ranked = scores.argsort(dim=0, descending=True, stable=True).cpu()
-        positions = torch.empty(len(head), dtype=torch.long)
-        begin = 0
+        positions = torch.full((int(counts.sum()),), -1)
+        end = 0
         for number, count in enumerate(counts.tolist()):
             best = ranked[:count, number].sort().values
-            positions[begin : begin + len(best)] = best
-            # A head that could keep more than there is: the last stands for the rest.
-            positions[begin + len(best) : begin + count] = len(scores) - 1
-            begin += count
-        return head.to(scores.device), positions.to(scores.device)
+            end += count
+            # Last, as they stand before the reader's text.
+            positions[end - len(best) : end] = best
+        return owners(counts)[0].to(scores.device), positions.to(scores.device)

@@ -34,4 +34,7 @@ def has_changed(files: RunFiles, stage: str, source: Source) -> bool:
 
 def _noted(files: RunFiles) -> dict[str, str]:
     """Fingerprint by stage."""
-    return dict(read_json(files.data, RunError)) if files.data.exists() else {}
+    noted = read_json(files.data, RunError) if files.data.exists() else {}
+    if not isinstance(noted, dict) or not all(isinstance(each, str) for each in noted.values()):
+        raise RunError(f"{files.data}: expected a fingerprint for every stage, got {noted!r:.60}")
+    return noted

@@ -170,7 +170,7 @@ def check_output(path: Path, run: Path) -> None:
         RunError: it is one of the run's own files, or a folder.
     """
     files = RunFiles(run)
-    own = {files.settings, files.metrics, files.diagnostics, files.finished}
+    own = {files.settings, files.metrics, files.diagnostics, files.finished, files.data}
     own |= {files.compressor / TENSORS, files.compressor / "config.json"}
     own |= {files.state, files.progress}
     if path.resolve() in {each.resolve() for each in own}:

@@ -25,6 +25,9 @@ from llgbm.latentwire.training.files import load_compressor, save_compressor
 from llgbm.latentwire.training.stages import Training
 from llgbm.latentwire.training.step_losses import Losses
 
+# Terms that ask what a single slot holds.
+SLOT_TERMS = ("gist", "length")
+
 
 class CompressorTraining(Training[Compressor, Objective]):
     """One training; a step is a function of (config, step) and of what was trained before.
@@ -45,14 +48,15 @@ class CompressorTraining(Training[Compressor, Objective]):
     ) -> None:
         compressor = Compressor(config.compressor, reader, config.seed)
         if not compressor.pooler.slots_alike:
-            for stage in config.stages:
-                if stage.keep < 1 or stage.text_steps != TextStepsConfig():
-                    raise ConfigError(
-                        f"stage {stage.name!r}: expected keep 1 and no text_steps with pooler "
-                        f"{config.compressor.pooler.name}, none of whose slots can be left out"
-                    )
+            _check_stages(config)
         if config.start_from:
             start, _ = load_compressor(Path(config.start_from), reader)
+            alike = compressor.pooler.slots_alike
+            if not alike and start.config.slots != config.compressor.slots:
+                raise ConfigError(
+                    f"start_from: expected slots as there, {start.config.slots}, which heads' "
+                    f"shares were fitted for, got {config.compressor.slots}"
+                )
             # Slots may differ: most parts know nothing of how many there are.
             if replace(start.config, slots=config.compressor.slots) != config.compressor:
                 raise ConfigError("start_from: expected a compressor of the same parts")
@@ -114,6 +118,24 @@ class CompressorTraining(Training[Compressor, Objective]):
 
     def _load(self) -> Compressor:
         return load_compressor(self.files.compressor, self.reader)[0]
+
+
+def _check_stages(config: TrainConfig) -> None:
+    """Refuse what looks at single slots, where none says anything alone."""
+    for stage in config.stages:
+        words = f"stage {stage.name!r}: expected"
+        pooler = config.compressor.pooler.name
+        if stage.keep < 1 or stage.text_steps != TextStepsConfig():
+            raise ConfigError(
+                f"{words} keep 1 and no text_steps with pooler {pooler}, none of whose slots can "
+                "be left out"
+            )
+        for term in stage.losses:
+            if term.name in SLOT_TERMS:
+                raise ConfigError(
+                    f"{words} no term {term.name} with pooler {pooler}, whose slots say nothing "
+                    "alone"
+                )
 
 
 def dropped(latents: Latents, keep: float, seed: int) -> Latents:

@@ -163,7 +163,7 @@ class Training(ABC, Generic[C, L]):
     def _fit_stage(self, stage: StageConfig, log: MetricsLog, resumed: SavedState | None) -> None:
         source: Source = stage.data.open(self.config.seed)
         note_data(self.files, stage.name, source)
-        if self.total == 0 and self.step == 0:
+        if self.stage == 0 and self.step == 0:
             self._fit_parts(source.texts())
         held_out = source.validation(self.config.validation_examples)
         check_examples(held_out)

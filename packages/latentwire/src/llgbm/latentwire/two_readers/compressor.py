@@ -24,7 +24,7 @@ from llgbm.latentwire.transforms.base import TRANSFORMS, NoTransformConfig
 from llgbm.latentwire.two_readers.bridge import fit_bridge
 from llgbm.latentwire.two_readers.layout import FIRST, READERS, SECOND, SHARED, SlotLayout
 from llgbm.latentwire.two_readers.view import View
-from llgbm.latentwire.ways.base import WAYS
+from llgbm.latentwire.ways.base import WAYS, Way
 from llgbm.latentwire.ways.embeddings import EmbeddingsWayConfig
 
 
@@ -118,6 +118,12 @@ class SharedCompressor(nn.Module):
                 {name: Port(config.of(name), width, each) for name, each in self.readers.items()}
             )
             self.bottleneck: Bottleneck = config.bottleneck.build(width, first)
+        parts = [*self.pooler.values(), *(cast(Port, each).way for each in self.port.values())]
+        if not all(cast(Pooler | Way, part).slots_alike for part in parts):
+            raise ConfigError(
+                "compressor: expected slots that say something alone, got pooler or way heads, "
+                "whose slots two readers cannot share"
+            )
         if config.second.bridge:
             self._bridged()
         self.to(first.device)

@@ -60,7 +60,9 @@ class HeadsWayConfig:
                 f"way: expected latents of width {wanted}, keys and values of every layer (encoder "
                 f"cache, pooler heads), got {width}"
             )
-        if "sliding_attention" in (getattr(reader.config, "layer_types", None) or ()):
+        kinds = getattr(reader.config, "layer_types", None)
+        window = None if kinds else getattr(reader.config, "sliding_window", None)
+        if window or set(kinds or ()) - {"full_attention"}:
             raise ConfigError(
                 f"way: heads: expected a reader whose layers see all positions, {reader.name} has "
                 "layers that look back a window only: take the way `cache`"
@@ -138,9 +140,11 @@ class HeadsWay(Way):
             # The last pair of every head stands last.
             places.append(place + int(longest[text]) - counts[head])
         index = tuple(torch.cat(each).to(device) for each in (texts, heads, places))
-        flat = torch.cat([latents.row(text) for text in range(len(layouts))])
-        pairs = pairs.index_put(index, flat.reshape(-1, 2, reader.head_dim))
-        there = there.index_put(index, torch.tensor(True, device=device))
+        rows = torch.cat([latents.row(text) for text in range(len(layouts))])
+        flat = rows.reshape(-1, 2, reader.head_dim)
+        pairs = pairs.index_put(index, flat)
+        # A pair of zeros is none: the text had fewer positions than the head has room for.
+        there = there.index_put(index, flat.detach().ne(0).any(2).any(1))
         return pairs, there, longest.to(device)
 
 
