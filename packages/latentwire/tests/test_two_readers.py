@@ -22,12 +22,12 @@ from llgbm.latentwire.two_readers import (
     SharedCompressor,
     SharedCompressorConfig,
     SlotLayout,
-    View,
 )
 from llgbm.latentwire.two_readers.bridge import common_tokens, fit_bridge
 from llgbm.latentwire.two_readers.compressor import SecondPortConfig
 from llgbm.latentwire.two_readers.objective import SharedObjective
 from llgbm.latentwire.two_readers.rows import SentBudgetRowConfig, SwappedRowConfig
+from llgbm.latentwire.two_readers.view import View
 from llgbm.latentwire.ways.deep_prefix import DeepPrefixWayConfig
 
 CONFIG = SharedCompressorConfig(slots=SlotsConfig(ratio=2), layout=SlotLayout(0.5))
@@ -138,7 +138,7 @@ def test_rule_12_both_readers_losses_move_every_part(shared, examples) -> None:
     latents = shared.encode(texts_of(examples))
     steps = {
         name: Step(
-            shared.view(name), shared.readers[name], examples, shared.view(name).seen(latents),
+            View(shared, name), shared.readers[name], examples, View(shared, name).seen(latents),
             0, 1, 0, shared.config.layout.shared(latents),
         )
         for name in READERS
@@ -180,7 +180,7 @@ def test_without_private_slots_both_readers_see_the_same(
     shared = SharedCompressor(config, tiny_reader, other_reader)
     assert list(shared.pooler) == ["shared"]
     with torch.no_grad():
-        views = [shared.view(name).encode(texts_of(examples)) for name in READERS]
+        views = [View(shared, name).encode(texts_of(examples)) for name in READERS]
     assert torch.equal(views[0].values, views[1].values)
     assert torch.equal(views[0].counts, shared.counts(texts_of(examples)))
 
@@ -189,14 +189,14 @@ def test_steps_without_compression_have_a_shared_slot_a_token(shared, examples) 
     texts = texts_of(examples)
     tokens = [len(shared.readers["first"].tokens(text)) for text in texts]
     for name in READERS:
-        view = shared.view(name)
+        view = View(shared, name)
         assert view.encode(texts, ratio=1.0).counts.tolist() == tokens
         assert view.counts(texts, ratio=1.0).tolist() == tokens
         assert view.counts(texts).tolist() == view.encode(texts).counts.tolist()
 
 
 def swapped_view(shared, name, examples, part, indices=(0, 1, 2, 3)) -> Latents:
-    view = shared.view(name)
+    view = View(shared, name)
     setting = Setting(shared.readers[name], tuple(examples), view)
     with torch.no_grad():
         return SwappedRowConfig(part).build(setting).latents(list(indices))
@@ -207,7 +207,7 @@ def test_swapped_rows_take_the_named_slots_from_another_document(shared, example
         own = shared.encode(texts_of(examples))
     common, private = shared.config.layout.parts(own.counts)
     for name in READERS:
-        seen = shared.view(name).seen(own)
+        seen = View(shared, name).seen(own)
         for part in ("shared", "private", "both"):
             got = swapped_view(shared, name, examples, part)
             assert torch.equal(got.mask, seen.mask)
@@ -238,7 +238,7 @@ def test_a_compressor_for_one_reader_has_no_swap(tiny_reader, shared, examples) 
 
 
 def test_the_token_budget_is_what_is_sent_in_tokens_of_the_reader(shared, examples) -> None:
-    view = shared.view("second")
+    view = View(shared, "second")
     reader = shared.readers["second"]
     row = SentBudgetRowConfig().build(Setting(reader, tuple(examples), view))
     sent = shared.counts(texts_of(examples)).tolist()
@@ -284,7 +284,7 @@ def test_a_bridge_wants_a_linear_adapter_and_the_first_readers_width(
 
 
 def test_a_view_shares_every_part(shared) -> None:
-    view = shared.view("second")
+    view = View(shared, "second")
     assert isinstance(view, View)
     mine = {id(each) for each in shared.parameters()}
     assert {id(each) for each in view.parameters()} == mine

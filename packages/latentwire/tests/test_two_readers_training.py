@@ -34,6 +34,7 @@ from llgbm.latentwire.two_readers.evaluation import evaluate_readers
 from llgbm.latentwire.two_readers.files import load_shared, read_settings
 from llgbm.latentwire.two_readers.results import TwoReadersEvaluation, evaluation_file
 from llgbm.latentwire.two_readers.training import SharedTraining
+from llgbm.latentwire.two_readers.view import View
 
 SHORT = DecodingConfig(max_new_tokens=3)
 CONFIG = SharedCompressorConfig(slots=SlotsConfig(ratio=2), layout=SlotLayout(0.5))
@@ -217,7 +218,7 @@ def test_one_latent_file_is_read_by_both_readers(
         assert CONSOLE.run([*ask, "--max-new-tokens", "6"]) == 0
         said[reader] = capsys.readouterr().out.rstrip("\n")
     for name, answer in said.items():
-        view, reader = compressor.view(name), compressor.readers[name]
+        view, reader = View(compressor, name), compressor.readers[name]
         with torch.no_grad():
             prefix = view.prefix(view.encode([text.read_text()]))
         endings = [reader.tokens("\nQuestion: Where?\nAnswer:")]

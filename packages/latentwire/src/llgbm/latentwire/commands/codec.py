@@ -94,7 +94,7 @@ def open_codec(run: Path) -> Codec:
         _codes(shared.bottleneck),
         compressor_fingerprint(shared),
         hashlib.sha256(together.encode()).hexdigest(),
-        {name: (shared.view(name), reader) for name, reader in shared.readers.items()},
+        {name: (View(shared, name), reader) for name, reader in shared.readers.items()},
     )
 
 

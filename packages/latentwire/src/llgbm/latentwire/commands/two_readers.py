@@ -19,6 +19,7 @@ from llgbm.latentwire.two_readers.evaluation import evaluate_readers
 from llgbm.latentwire.two_readers.layout import FIRST, SECOND
 from llgbm.latentwire.two_readers.results import TwoReadersEvaluation
 from llgbm.latentwire.two_readers.training import SharedTraining
+from llgbm.latentwire.two_readers.view import View
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def two_readers(command: TwoReadersCommandConfig) -> TwoReadersEvaluation | None
         batch_size=command.batch_size,
         seed=command.seed,
         scale=f"{len(examples)} {command.split} questions, "
-        f"{slots_in_words(compressor.view(FIRST))}, "
+        f"{slots_in_words(View(compressor, FIRST))}, "
         f"{config.compressor.layout.private:g} of them private" + (f"; {note}" if note else ""),
     )
     print(found.table())

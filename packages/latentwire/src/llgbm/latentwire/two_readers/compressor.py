@@ -23,7 +23,6 @@ from llgbm.latentwire.refiners.base import Refiner
 from llgbm.latentwire.transforms.base import TRANSFORMS, NoTransformConfig
 from llgbm.latentwire.two_readers.bridge import fit_bridge
 from llgbm.latentwire.two_readers.layout import FIRST, READERS, SECOND, SHARED, SlotLayout
-from llgbm.latentwire.two_readers.view import View
 from llgbm.latentwire.ways.base import WAYS, Way
 from llgbm.latentwire.ways.embeddings import EmbeddingsWayConfig
 
@@ -165,10 +164,6 @@ class SharedCompressor(nn.Module):
         """Latents [b, m, z] of so many tokens a slot that both readers see whole."""
         pooled = self.pooler[SHARED](self.encoder(texts), self.counts(texts, ratio))
         return self.bottleneck(self.refiner(pooled))
-
-    def view(self, name: str) -> View:
-        """This compressor as `first` or `second` knows it; made anew, with the same parts."""
-        return View(self, name)
 
     def fit(self, texts: Sequence[str]) -> None:
         """Fit what is fitted once and not trained, on all texts of the training split."""

@@ -30,6 +30,7 @@ from llgbm.latentwire.two_readers.rows import (
     SingleRowConfig,
     SwappedRowConfig,
 )
+from llgbm.latentwire.two_readers.view import View
 
 LATENT = LatentRowConfig.name
 
@@ -68,7 +69,7 @@ def evaluate_readers(
         rows = reader_rows(compressor, (singles or {}).get(name, ""))
         measured = evaluate(
             reader,
-            compressor.view(name),
+            View(compressor, name),
             examples,
             rows,
             decoding,
@@ -128,7 +129,7 @@ def joint_result(
         batch_size: examples at once.
         seed: of intervals.
     """
-    views = {name: compressor.view(name) for name in READERS}
+    views = {name: View(compressor, name) for name in READERS}
     settings = [
         Setting(compressor.readers[name], tuple(examples), views[name], seed=seed)
         for name in READERS

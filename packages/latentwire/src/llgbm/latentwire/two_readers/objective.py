@@ -11,6 +11,7 @@ from llgbm.latentwire.losses.objective import Objective
 from llgbm.latentwire.losses.step import Step
 from llgbm.latentwire.two_readers.compressor import SharedCompressor
 from llgbm.latentwire.two_readers.layout import READERS
+from llgbm.latentwire.two_readers.view import View
 
 
 class SharedObjective(nn.Module):
@@ -28,7 +29,7 @@ class SharedObjective(nn.Module):
         super().__init__()
         self.readers = nn.ModuleDict(
             {
-                name: Objective(configs, compressor.view(name), compressor.readers[name])
+                name: Objective(configs, View(compressor, name), compressor.readers[name])
                 for name in READERS
             }
         )

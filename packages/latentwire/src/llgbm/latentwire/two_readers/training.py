@@ -24,6 +24,7 @@ from llgbm.latentwire.two_readers.config import TwoReadersConfig
 from llgbm.latentwire.two_readers.files import load_shared, save_shared
 from llgbm.latentwire.two_readers.layout import FIRST, READERS, SECOND
 from llgbm.latentwire.two_readers.objective import SharedObjective
+from llgbm.latentwire.two_readers.view import View
 
 
 class SharedTraining(Training[SharedCompressor, SharedObjective]):
@@ -54,7 +55,7 @@ class SharedTraining(Training[SharedCompressor, SharedObjective]):
             compressor.take_over(load_compressor(Path(config.start_from), first)[0])
         super().__init__(config, compressor, first, folder, overwrite)
         self.readers = compressor.readers
-        self.views = {name: compressor.view(name) for name in READERS}
+        self.views = {name: View(compressor, name) for name in READERS}
 
     def _fit_parts(self, texts: Sequence[str]) -> None:
         if self.config.start_from:

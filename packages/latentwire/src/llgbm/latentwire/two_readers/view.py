@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from torch import Tensor, nn
 
 from llgbm.latentwire.compressor import Compressor, Port
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.poolers.base import Pooler
+from llgbm.latentwire.two_readers.compressor import SharedCompressor
 from llgbm.latentwire.two_readers.layout import SHARED
-
-if TYPE_CHECKING:
-    from llgbm.latentwire.two_readers.compressor import SharedCompressor
 
 
 class View(Compressor):
