@@ -7,7 +7,7 @@ from llgbm.deltas.errors import ModelError
 from llgbm.latentwire.data.squad import load_squad
 from llgbm.latentwire.generation import DecodingConfig, write
 from llgbm.latentwire.prefix import empty_prefix, replayed
-from llgbm.latentwire.reader import Reader, load_reader
+from llgbm.latentwire.reader import Reader, load_reader, shown_name
 from llgbm.latentwire.rows import build_rows
 from llgbm.latentwire.scoring import score
 
@@ -66,3 +66,9 @@ def test_a_reader_that_trains_is_refused(tiny_reader) -> None:
 
     with pytest.raises(ModelError, match="frozen"):
         Reader(deepcopy(tiny_reader.model).requires_grad_(True), tiny_reader.tokenizer)
+
+
+def test_results_do_not_say_where_a_reader_lies(tmp_path) -> None:
+    assert shown_name(str(tmp_path / "tuned")) == "tuned"
+    assert shown_name("smollm2-135m") == "smollm2-135m"
+    assert shown_name("Qwen/Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B"

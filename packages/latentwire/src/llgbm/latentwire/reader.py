@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,6 +151,11 @@ class Reader:
         """First line of what token ids say, special tokens left out."""
         lines = self.tokenizer.decode(list(ids), skip_special_tokens=True).strip().splitlines()
         return lines[0].strip() if lines else ""
+
+
+def shown_name(name: str) -> str:
+    """A reader's name in results: of a folder by its path, the folder's alone."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def load_reader(

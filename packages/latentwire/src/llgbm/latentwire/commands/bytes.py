@@ -15,6 +15,7 @@ from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import require_at_least
 from llgbm.latentwire.commands.evaluate import slots_in_words, wire_packers
 from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.reader import shown_name
 from llgbm.latentwire.training.files import (
     RunFiles,
     check_output,
@@ -80,7 +81,8 @@ def count_bytes(config: BytesConfig) -> list[BytesRow]:
     rows = [summed(each) for each in found.values()]
     for each in rows:
         print(f"{each.name:<24}{each.total / len(texts):>12.1f} bytes{each.ratio:>10.3f}x")
-    scale = f"{settings.reader}, {len(texts)} {config.split} contexts, {slots_in_words(compressor)}"
+    name = shown_name(settings.reader)
+    scale = f"{name}, {len(texts)} {config.split} contexts, {slots_in_words(compressor)}"
     print(f"{scale}; ratio is of UTF-8 bytes")
     content: dict[str, Any] = {
         "schema": SCHEMA,

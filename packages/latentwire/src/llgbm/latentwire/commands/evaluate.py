@@ -23,7 +23,7 @@ from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
 from llgbm.latentwire.evaluation.table import table
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
-from llgbm.latentwire.reader import Reader
+from llgbm.latentwire.reader import Reader, shown_name
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.data_notes import has_changed
 from llgbm.latentwire.training.files import (
@@ -216,7 +216,7 @@ def in_words(settings: TrainConfig, split: str, questions: int) -> str:
         for s in settings.stages
     )
     begun = " after another run" if settings.start_from else ""
-    return f"{settings.reader}, {questions} {split} questions{cut}; {steps}{begun}"
+    return f"{shown_name(settings.reader)}, {questions} {split} questions{cut}; {steps}{begun}"
 
 
 def slots_in_words(compressor: Compressor) -> str:

@@ -12,7 +12,7 @@ from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.presets import LatentwirePreset
 from llgbm.latentwire.experiments.variants import folder_name
-from llgbm.latentwire.reader import load_reader
+from llgbm.latentwire.reader import load_reader, shown_name
 from llgbm.latentwire.slots import SlotsConfig
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
@@ -41,7 +41,7 @@ def dimension_table(
                 rows_by_name(["text", "budget_question_kept", "pca"]),
                 slots=SlotsConfig(ratio=1 / share),
                 basis=fit_basis(loaded, source.texts(), components),
-                scale=f"{reader}, {len(examples)} validation questions",
+                scale=f"{shown_name(reader)}, {len(examples)} validation questions",
             ).write(path)
         found[name] = [Evaluation.read(path)]
     return found, "pca"
