@@ -47,7 +47,7 @@ def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
             assert list(objective.terms) == [term.name for term in stage.losses]
 
 
-NAMES = ["dimension", "annealing", "memorise", "recipe", "recipe-embeddings", "heads"]
+NAMES = ["dimension", "annealing", "transforms", "memorise", "recipe", "recipe-embeddings", "heads"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -96,11 +96,13 @@ def _table(name: str) -> Callable[[Path, LatentwirePreset, str], tuple[Measured,
     def run(folder: Path, preset: LatentwirePreset, reader: str) -> tuple[Measured, str]:
         variants = TABLES[name].variants(preset)
         trainings = {
-            (variant, 0): read_config("recipe", [f"reader={reader}", *what.words])
+            (variant, 0): read_config(
+                "recipe",
+                [f"reader={reader}", *what.words, *(() if what.trained else ("stages.0.steps=0",))],
+            )
             for variant, what in variants.items()
         }
-        untrained = frozenset(v for v, what in variants.items() if not what.trained)
-        return measured_runs(folder, trainings, Asked(preset.questions), untrained), "latent"
+        return measured_runs(folder, trainings, Asked(preset.questions)), "latent"
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.reader import Reader, load_reader
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.files import RunFiles, save_compressor, write_settings
+from llgbm.latentwire.training.files import RunFiles, write_settings
 from llgbm.latentwire.training.loop import CompressorTraining
 
 SHUFFLED, LATENT = "shuffled", "latent"
@@ -45,7 +44,6 @@ def measured_runs(
     folder: Path,
     trainings: Mapping[tuple[str, int], TrainConfig],
     asked: Asked,
-    untrained: frozenset[str] = frozenset(),
 ) -> dict[str, list[Evaluation]]:
     """Evaluations by variant, one a seed; what is there already is not done again.
 
@@ -53,7 +51,6 @@ def measured_runs(
         folder: of all runs: FOLDER/VARIANT/seed-N.
         trainings: by variant and seed.
         asked: of every one.
-        untrained: variants that are only built, fitted and measured.
     """
     found: dict[str, list[Evaluation]] = {}
     readers: dict[str, Reader] = {}
@@ -65,11 +62,7 @@ def measured_runs(
             if training.reader not in readers:
                 readers[training.reader] = load_reader(training.reader)
             print(f"{name}, seed {seed}")
-            work = CompressorTraining(training, readers[training.reader], run)
-            if name in untrained:
-                _fit_only(work, run)
-            else:
-                work.fit()
+            CompressorTraining(training, readers[training.reader], run).fit()
             first = not found
             evaluate_run(
                 EvaluateConfig(
@@ -130,14 +123,3 @@ def summarise(evaluations: Sequence[Evaluation], row: str = LATENT) -> dict[str,
 def folder_name(variant: str) -> str:
     """A variant's name as a folder."""
     return "".join(c if c.isalnum() or c in "-." else "_" for c in variant)
-
-
-def _fit_only(work: CompressorTraining, run: Path) -> None:
-    """Write an untrained compressor as a run's."""
-    files = RunFiles(run)
-    if files.compressor.exists():
-        shutil.rmtree(files.compressor)
-    write_settings(files, work.config)
-    source = work.config.stages[-1].data.open(work.config.seed)
-    work.compressor.fit(source.texts())
-    save_compressor(files.compressor, work.compressor, work.reader, {"step": 0})
