@@ -35,7 +35,7 @@ def test_every_part_of_every_case_is_timed_compared_and_drawn(tmp_path, capsys) 
     file = tmp_path / "latentwire.json"
     latentwire(replace(TINY, out=file))
     content = json.loads(file.read_text())
-    assert "untrained compressor of 4 tokens a slot" in content["scale"]
+    assert "untrained compressor `recipe` of 4 tokens a slot" in content["scale"]
     assert [(case["batch"], case["tokens"], case["slots"]) for case in content["cases"]] == [
         (1, 9, 3), (1, 24, 6), (2, 9, 3), (2, 24, 6),
     ]  # fmt: skip
@@ -56,6 +56,16 @@ def test_every_part_of_every_case_is_timed_compared_and_drawn(tmp_path, capsys) 
     drawn = report(ReportConfig(tmp_path, tmp_path / "plots"))[0].read_text()
     assert "times the text" in drawn
     assert "batch 1, 9 tokens: even" in drawn
+
+
+@pytest.mark.parametrize("config", ["cache", "heads"])
+def test_keys_and_values_are_timed_too(config, tmp_path) -> None:
+    file = tmp_path / "latentwire.json"
+    latentwire(replace(TINY, config=config, batch=(2,), tokens=(24,), out=file))
+    content = json.loads(file.read_text())
+    assert f"untrained compressor `{config}`" in content["scale"]
+    assert content["cases"][0]["slots"] == 6
+    assert all(row["median_ms"] > 0 for row in content["cases"][0]["rows"].values())
 
 
 def test_parts_add_up_to_the_wholes(workload) -> None:

@@ -7,7 +7,9 @@ from copy import deepcopy
 import pytest
 import torch
 
+from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.data.key_value import character_tokenizer
+from llgbm.latentwire.encoders.pretrained import PretrainedEncoderConfig
 from llgbm.latentwire.examples import Example
 from llgbm.latentwire.prefix import replayed
 from llgbm.latentwire.reader import Reader, load_reader
@@ -55,6 +57,35 @@ def examples() -> list[Example]:
         Example("Snow is white.", "\nQuestion: What is white?\nAnswer:", "Snow"),
         Example("The train to Rome left at ten.", "\nQuestion: To where?\nAnswer:", "Rome"),
     ]
+
+
+@pytest.fixture(scope="session")
+def texts(examples) -> list[str]:
+    """The questions' contexts."""
+    return [example.context for example in examples]
+
+
+@pytest.fixture(scope="session")
+def asked(tiny_reader, examples) -> tuple[list[list[int]], list[list[int]]]:
+    """Endings and answers of the questions as token ids."""
+    endings = [tiny_reader.tokens(example.ending) for example in examples]
+    return endings, [tiny_reader.answer_tokens(example.answer) for example in examples]
+
+
+@pytest.fixture(scope="session")
+def made():
+    """What makes a compressor with a way; stirred, so that nothing is zero or near its start."""
+
+    def make(reader: Reader, way, stirred: bool = True) -> Compressor:
+        config = CompressorConfig(encoder=PretrainedEncoderConfig(tuning="frozen"), way=way)
+        compressor = Compressor(config, reader)
+        draw = torch.Generator().manual_seed(1)
+        with torch.no_grad():
+            for parameter in compressor.port.way.parameters():
+                parameter += stirred * 0.3 * torch.randn(parameter.shape, generator=draw)
+        return compressor
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from llgbm.latentwire.compressor import Compressor, CompressorConfig
 from llgbm.latentwire.data.squad import load_squad
 from llgbm.latentwire.errors import ConfigError, PromptError
 from llgbm.latentwire.evaluation.baselines import ROW_NAMES, BaselinesConfig, baselines
-from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.evaluation.evaluate import Rivals, evaluate, rows_by_name
 from llgbm.latentwire.evaluation.pairing import outcomes, row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows import ROWS
@@ -154,6 +154,31 @@ def test_a_broken_reader_is_refused(reader, examples) -> None:
         weight.data.fill_(torch.nan)
     with pytest.raises(ModelError, match="NLL"):
         evaluate(broken, None, examples, rows_by_name(["text"]), SHORT)
+
+
+def test_text_and_token_budget_are_measured_once_for_the_same_questions(
+    reader, compressor, examples, monkeypatch
+) -> None:
+    from llgbm.latentwire.evaluation import evaluate as module
+
+    measured, plain = [], module.measure
+
+    def noted(row, label, *rest):
+        measured.append(label)
+        return plain(row, label, *rest)
+
+    monkeypatch.setattr(module, "measure", noted)
+    rows = rows_by_name(("text", "budget_question_kept", "no_context", "latent"))
+    rivals: Rivals = {}
+    first = evaluate(reader, compressor, examples, rows, SHORT, rivals=rivals)
+    again = evaluate(reader, compressor, examples, rows, SHORT, rivals=rivals)
+    labels = [row.label for row in rows]
+    assert measured == [*labels, *labels[2:]]
+    assert again.answers == first.answers
+    measured.clear()
+    evaluate(reader, compressor, examples[:3], rows, SHORT, rivals=rivals)
+    evaluate(reader, None, examples, rows[:2], SHORT, slots=SlotsConfig(4.0), rivals=rivals)
+    assert measured == [*labels, *labels[:2]]
 
 
 def test_differences_are_paired_by_example(found) -> None:

@@ -14,12 +14,13 @@ from llgbm.latentwire.encoders.cache import CacheEncoderConfig
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
 from llgbm.latentwire.generation import DecodingConfig, write
+from llgbm.latentwire.head_pairs import HeadPairs, attention
 from llgbm.latentwire.head_shares import fitted_shares, head_counts, owners
 from llgbm.latentwire.latents import States
 from llgbm.latentwire.poolers.heads import HeadsPooler, HeadsPoolerConfig
 from llgbm.latentwire.poolers.last import LastPoolerConfig
 from llgbm.latentwire.prefix import replayed
-from llgbm.latentwire.scoring import score
+from llgbm.latentwire.scoring import cache_of, score
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.loop import CompressorTraining
 from llgbm.latentwire.two_readers.compressor import SharedCompressor, SharedCompressorConfig
@@ -109,34 +110,53 @@ def test_everything_kept_by_every_head_is_the_text_itself(tiny_reader, examples)
     torch.testing.assert_close(found.logits, text.logits, atol=1e-3, rtol=1e-3)
 
 
-def test_heads_see_their_own_pairs_alone(fitted, tiny_reader) -> None:
-    """Against a plain cache from which everything else was taken by a mask of its own."""
+def test_heads_have_their_own_pairs_right_before_what_is_read(fitted, tiny_reader) -> None:
     latents = fitted.encode(TEXTS)
-    _, there, longest = fitted.port.way._placed(tiny_reader, latents)
-    for text in range(len(TEXTS)):
-        counts = head_counts(fitted.pooler.shares, int(latents.counts[text]))
-        assert there[text].sum(1).tolist() == counts.tolist()
-        assert int(longest[text]) == int(counts.max())
-        for head, count in enumerate(counts.tolist()):
-            seen = there[text, head, : int(longest[text])]
-            assert seen[int(longest[text]) - count :].all()  # right before the reader's text
-    endings = [tiny_reader.tokens("\nQuestion: Who?\nAnswer:")] * len(TEXTS)
-    answers = [tiny_reader.answer_tokens("Anna")] * len(TEXTS)
+    layers = fitted.port.way.pairs(tiny_reader, latents)
+    counts = [head_counts(fitted.pooler.shares, m).tolist() for m in latents.counts.tolist()]
+    mask = fitted.prefix(latents).cache_mask
+    # One more is the first, which all see.
+    assert mask.sum(1).tolist() == [1 + max(each) for each in counts]
+    for number, pairs in enumerate(pair for layer in layers for pair in layer):
+        own = [each[number] for each in counts]
+        assert pairs.keys.shape[1] == 1 + max(own)  # and no more, however many others have
+        assert pairs.seen.sum(1).tolist() == [1 + each for each in own]
+        for row, count in enumerate(own):
+            assert pairs.seen[row, pairs.seen.shape[1] - count :].all()
 
-    def answered() -> torch.Tensor:
-        with fitted.attached(latents):
-            return score(tiny_reader, fitted.prefix(latents), endings, answers).nll
 
-    before = answered()
-    # What no head sees changes nothing.
-    placed = fitted.port.way._placed
+def test_a_lone_text_takes_no_more_than_its_slots(fitted, tiny_reader) -> None:
+    latents = fitted.encode(TEXTS[1:2])
+    layers = fitted.port.way.pairs(tiny_reader, latents)
+    held = sum(pairs.keys.numel() + pairs.values.numel() for layer in layers for pairs in layer)
+    # `first` is a slot's worth more.
+    assert held == (int(latents.counts[0]) + 1) * latents.values.shape[2]
+    cache = cache_of(tiny_reader, fitted.prefix(latents))
+    assert [layer.keys for layer in cache.layers] == [None] * tiny_reader.layers
 
-    def disturbed(reader, given):
-        found, seen, length = placed(reader, given)
-        return torch.where(seen[..., None, None], found, torch.tensor(7.0)), seen, length
 
-    fitted.port.way._placed = disturbed
-    torch.testing.assert_close(answered(), before, atol=1e-5, rtol=1e-5)
+def test_attention_to_pairs_of_their_own_is_softmax_by_head() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    query, key, value = drawn(2, 4, 3, 8), drawn(2, 2, 3, 8), drawn(2, 2, 3, 8)
+    seen = [torch.tensor([[True] * 5, [False] * 2 + [True] * 3]), torch.zeros(2, 0).bool()]
+    own = [HeadPairs(drawn(*each.shape, 8), drawn(*each.shape, 8), each) for each in seen]
+    causal = torch.ones(3, 3).tril().bool()
+    mask = torch.zeros(2, 1, 3, 3).masked_fill(~causal, torch.finfo(torch.float32).min)
+    found = attention(query, key, value, mask, 0.3, own)
+    for row in range(2):
+        for head in range(4):
+            pairs = own[head // 2]
+            there = pairs.seen[row]
+            keys = torch.cat([pairs.keys[row, there], key[row, head // 2]])
+            values = torch.cat([pairs.values[row, there], value[row, head // 2]])
+            before = torch.ones(3, int(there.sum())).bool()
+            scores = 0.3 * query[row, head] @ keys.T
+            scores = scores.masked_fill(~torch.cat([before, causal], dim=1), -torch.inf)
+            torch.testing.assert_close(found[row, head], scores.softmax(-1) @ values)
 
 
 def test_a_text_alone_is_read_as_in_company(fitted, tiny_reader) -> None:
@@ -262,9 +282,11 @@ def test_room_for_more_pairs_than_a_text_has_stays_unseen(fitted, tiny_reader) -
     states = fitted.encoder(["Snow is white."])
     assert int(many.max()) > states.values.shape[1]
     latents = fitted.pooler(states, torch.tensor([4]))
-    _, there, _ = fitted.port.way._placed(tiny_reader, latents)
-    assert there[0].sum(1).tolist() == many.clamp(max=states.values.shape[1]).tolist()
-    assert there[0, int(many.argmax()), -1]  # what there is stands last
+    layers = fitted.port.way.pairs(tiny_reader, latents)
+    seen = [pairs.seen[0, 1:] for layer in layers for pairs in layer]
+    expected = many.clamp(max=states.values.shape[1]).tolist()
+    assert [int(each.sum()) for each in seen] == expected
+    assert seen[int(many.argmax())][-1]  # what there is stands last
 
 
 def test_a_reader_with_windows_is_refused(tiny_reader, monkeypatch) -> None:

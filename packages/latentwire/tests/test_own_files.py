@@ -13,7 +13,8 @@ from llgbm.latentwire.data.question_files import read_questions
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.reader_files import save_reader
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.data_notes import note_data
+from llgbm.latentwire.training.data_notes import changed_stages, note_data
+from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.training.loop import CompressorTraining
 
 
@@ -167,6 +168,24 @@ def test_a_compressor_trains_and_is_evaluated_on_files(
     capsys.readouterr()
     assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
     assert "questions that were trained on have changed since" in capsys.readouterr().out
+
+
+def test_every_stages_questions_are_looked_at_again(tmp_path, rows, tiny_reader) -> None:
+    first, last = (written(tmp_path / name, rows[:30]) for name in ("a.jsonl", "b.jsonl"))
+    stages = [
+        f"{{name='{name}', steps=1, data={{name='files', train='{path}'}}}}"
+        for name, path in (("first", first), ("last", last))
+    ]
+    config = read_config("smoke", [f"stages=[{', '.join(stages)}]"])
+    files = RunFiles(tmp_path / "run")
+    files.folder.mkdir()
+    for stage in config.stages:
+        note_data(files, stage.name, stage.data.open(0))
+    assert changed_stages(files, config) == []
+    written(first, [*rows[:30], row(50, "timetable 50")])
+    assert changed_stages(files, config) == ["first"]
+    last.unlink()
+    assert changed_stages(files, config) == ["first", "last"]
 
 
 def test_a_run_does_not_go_on_with_other_questions(tmp_path, rows, tiny_reader) -> None:

@@ -83,7 +83,7 @@ def test_rule_16_auxiliary_terms_anneal_and_what_they_add_is_logged(
         term = log["loss/reconstruction"]
         assert log["weighted/reconstruction"] == pytest.approx(factor * term, rel=1e-5)
         total = log["weighted/answer"] + log["weighted/reconstruction"]
-        assert float(loss) == pytest.approx(total, rel=1e-5)
+        assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
 
 
 def test_rule_17_latents_start_at_the_size_of_embeddings_in_float32(tiny_reader) -> None:

@@ -34,29 +34,6 @@ ALL = {
 }
 
 
-def made(reader: Reader, way, stirred: bool = True) -> Compressor:
-    """A compressor with this way; stirred, so that nothing is zero or near its start."""
-    config = CompressorConfig(encoder=PretrainedEncoderConfig(tuning="frozen"), way=way)
-    compressor = Compressor(config, reader)
-    draw = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in compressor.port.way.parameters():
-            parameter += stirred * 0.3 * torch.randn(parameter.shape, generator=draw)
-    return compressor
-
-
-@pytest.fixture
-def texts(examples):
-    return [example.context for example in examples]
-
-
-@pytest.fixture
-def asked(tiny_reader, examples):
-    """Endings and answers as token ids."""
-    endings = [tiny_reader.tokens(example.ending) for example in examples]
-    return endings, [tiny_reader.answer_tokens(example.answer) for example in examples]
-
-
 def scored(compressor, reader, latents, asked, attached=True, **options):
     prefix = compressor.prefix(latents)
     if not attached:
@@ -82,7 +59,7 @@ def test_every_way_is_registered() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_labels_skip_the_prefix(name, tiny_reader, texts, asked) -> None:
+def test_labels_skip_the_prefix(name, tiny_reader, texts, asked, made) -> None:
     plain, compressor = made(tiny_reader, EmbeddingsWayConfig()), made(tiny_reader, ALL[name])
     expected = scored(plain, tiny_reader, plain.encode(texts), asked)
     found = scored(compressor, tiny_reader, compressor.encode(texts), asked)
@@ -93,7 +70,7 @@ def test_labels_skip_the_prefix(name, tiny_reader, texts, asked) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_writing_with_a_cache_equals_reading_all_again_for_every_token(
-    name, tiny_reader, texts, asked
+    name, tiny_reader, texts, asked, made
 ) -> None:
     compressor = made(tiny_reader, ALL[name])
     endings = asked[0]
@@ -119,7 +96,7 @@ def test_writing_with_a_cache_equals_reading_all_again_for_every_token(
 
 
 @pytest.mark.parametrize("name", CHANGING)
-def test_what_is_attached_changes_what_is_written(name, tiny_reader, texts, asked) -> None:
+def test_what_is_attached_changes_what_is_written(name, tiny_reader, texts, asked, made) -> None:
     compressor = made(tiny_reader, CHANGING[name])
     latents = compressor.encode(texts)
     prefix = compressor.prefix(latents)
@@ -130,7 +107,7 @@ def test_what_is_attached_changes_what_is_written(name, tiny_reader, texts, aske
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_row_does_not_depend_on_its_batch(name, tiny_reader, texts, asked) -> None:
+def test_a_row_does_not_depend_on_its_batch(name, tiny_reader, texts, asked, made) -> None:
     compressor = made(tiny_reader, ALL[name])
     latents = compressor.encode(texts)
     whole = scored(compressor, tiny_reader, latents, asked)
@@ -148,7 +125,7 @@ def test_a_row_does_not_depend_on_its_batch(name, tiny_reader, texts, asked) -> 
 
 
 @pytest.mark.parametrize("name", CHANGING)
-def test_the_reader_is_as_before_after_an_error(name, tiny_reader, texts) -> None:
+def test_the_reader_is_as_before_after_an_error(name, tiny_reader, texts, made) -> None:
     compressor = made(tiny_reader, CHANGING[name])
     latents = compressor.encode(texts[:1])
     before = plain_logits(tiny_reader)
@@ -163,7 +140,7 @@ def test_the_reader_is_as_before_after_an_error(name, tiny_reader, texts) -> Non
 
 @pytest.mark.parametrize("inside", CHANGING)
 @pytest.mark.parametrize("outside", ["lora", "inner"])
-def test_ways_do_not_nest(outside, inside, tiny_reader, texts) -> None:
+def test_ways_do_not_nest(outside, inside, tiny_reader, texts, made) -> None:
     first, second = made(tiny_reader, CHANGING[outside]), made(tiny_reader, CHANGING[inside])
     latents = first.encode(texts)
     before = plain_logits(tiny_reader)
@@ -177,7 +154,7 @@ def test_ways_do_not_nest(outside, inside, tiny_reader, texts) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_gradient_reaches_every_parameter(name, tiny_reader, texts, asked) -> None:
+def test_a_gradient_reaches_every_parameter(name, tiny_reader, texts, asked, made) -> None:
     # A LoRA's A has no gradient while B is zero; all others must train from their very start.
     compressor = made(tiny_reader, ALL[name], stirred=name == "lora")
     latents = compressor.encode(texts)
@@ -188,7 +165,7 @@ def test_a_gradient_reaches_every_parameter(name, tiny_reader, texts, asked) -> 
     assert all(each.grad is None for each in tiny_reader.model.parameters())
 
 
-def test_adapters_are_built_only_for_ways_that_read_embeddings(tiny_reader) -> None:
+def test_adapters_are_built_only_for_ways_that_read_embeddings(tiny_reader, made) -> None:
     for name, reads in [("inner", True), ("inner, no prefix", False), ("deep_prefix", False)]:
         port = made(tiny_reader, ALL[name]).port
         assert port.way.reads_embeddings is reads
@@ -198,7 +175,7 @@ def test_adapters_are_built_only_for_ways_that_read_embeddings(tiny_reader) -> N
 @pytest.mark.parametrize(
     "way", [[DeepPrefixWayConfig(), EmbeddingsWayConfig()], (DeepPrefixWayConfig(),), None, "lora"]
 )
-def test_anything_but_one_way_is_refused(way, tiny_reader) -> None:
+def test_anything_but_one_way_is_refused(way, tiny_reader, made) -> None:
     with pytest.raises(ConfigError, match="way: expected the config of one of .*embeddings"):
         made(tiny_reader, way)
 
@@ -207,7 +184,9 @@ def test_anything_but_one_way_is_refused(way, tiny_reader) -> None:
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_deep_prefix_has_the_readers_shapes_and_no_embeddings(first, tiny_reader, texts) -> None:
+def test_a_deep_prefix_has_the_readers_shapes_and_no_embeddings(
+    first, tiny_reader, texts, made
+) -> None:
     compressor = made(tiny_reader, DeepPrefixWayConfig(first=first))
     latents = compressor.encode(texts)
     prefix = compressor.prefix(latents)
@@ -221,7 +200,7 @@ def test_a_deep_prefix_has_the_readers_shapes_and_no_embeddings(first, tiny_read
     assert not prefix.mask.any()
 
 
-def test_keys_reach_the_cache_as_they_are_made(tiny_reader, texts) -> None:
+def test_keys_reach_the_cache_as_they_are_made(tiny_reader, texts, made) -> None:
     compressor = made(tiny_reader, DeepPrefixWayConfig())
     prefix = compressor.prefix(compressor.encode(texts))
     cache = cache_of(tiny_reader, prefix)
@@ -230,7 +209,9 @@ def test_keys_reach_the_cache_as_they_are_made(tiny_reader, texts) -> None:
         assert torch.equal(layer.values, values)
 
 
-def test_a_deep_prefix_starts_as_large_as_the_readers_keys_and_values(tiny_reader, texts) -> None:
+def test_a_deep_prefix_starts_as_large_as_the_readers_keys_and_values(
+    tiny_reader, texts, made
+) -> None:
     compressor = made(tiny_reader, DeepPrefixWayConfig(), stirred=False)
     latents = compressor.encode(texts)
     prefix = compressor.prefix(latents)
@@ -250,14 +231,14 @@ def with_layers(reader: Reader, number: int) -> Reader:
     return Reader(model, reader.tokenizer, "shorter")
 
 
-def test_a_reader_of_another_number_of_layers_is_refused(tiny_reader, texts) -> None:
+def test_a_reader_of_another_number_of_layers_is_refused(tiny_reader, texts, made) -> None:
     compressor = made(tiny_reader, DeepPrefixWayConfig())
     latents = compressor.encode(texts)
     with pytest.raises(ValueError, match="deep_prefix: expected 3 layers, got 2"):
         compressor.port.prefix(with_layers(tiny_reader, 2), latents)
 
 
-def test_keys_and_values_sit_on_their_layers_device(tiny_reader, texts) -> None:
+def test_keys_and_values_sit_on_their_layers_device(tiny_reader, texts, made) -> None:
     compressor = made(tiny_reader, DeepPrefixWayConfig())
     latents = compressor.encode(texts)
     divided = with_layers(tiny_reader, 3)
@@ -270,7 +251,7 @@ def test_keys_and_values_sit_on_their_layers_device(tiny_reader, texts) -> None:
 # LoRA
 
 
-def test_a_lora_with_b_zero_is_the_embeddings_way(tiny_reader, texts, asked) -> None:
+def test_a_lora_with_b_zero_is_the_embeddings_way(tiny_reader, texts, asked, made) -> None:
     compressor = made(tiny_reader, LoRAWayConfig(), stirred=False)
     latents = compressor.encode(texts)
     found = scored(compressor, tiny_reader, latents, asked)
@@ -279,7 +260,7 @@ def test_a_lora_with_b_zero_is_the_embeddings_way(tiny_reader, texts, asked) -> 
     assert torch.equal(found.logits, expected.logits)
 
 
-def test_a_lora_stands_on_the_first_layers_and_the_named_modules_alone(tiny_reader) -> None:
+def test_a_lora_stands_on_the_first_layers_and_the_named_modules_alone(tiny_reader, made) -> None:
     way = made(tiny_reader, LoRAWayConfig(layers=2, target_modules=("q_proj", "v_proj"))).port.way
     assert sorted(way.state_dict()) == sorted(
         f"lora.{factor}.model/layers/{layer}/self_attn/{name}"
@@ -301,7 +282,7 @@ def test_the_encoders_lora_and_the_readers_take_turns(tiny_reader, texts, asked)
 
 
 @pytest.mark.parametrize("layers", [-1, 4])
-def test_more_lora_layers_than_the_reader_has_are_refused(layers, tiny_reader) -> None:
+def test_more_lora_layers_than_the_reader_has_are_refused(layers, tiny_reader, made) -> None:
     with pytest.raises(ConfigError, match="way.layers: expected 0 to 3"):
         made(tiny_reader, LoRAWayConfig(layers=layers))
 
@@ -310,7 +291,7 @@ def test_more_lora_layers_than_the_reader_has_are_refused(layers, tiny_reader) -
 
 
 @pytest.mark.parametrize("name", ["inner", "inner, no prefix"])
-def test_gates_at_zero_give_the_plain_reader(name, tiny_reader, texts, asked) -> None:
+def test_gates_at_zero_give_the_plain_reader(name, tiny_reader, texts, asked, made) -> None:
     compressor = made(tiny_reader, CHANGING[name])
     latents = compressor.encode(texts)
     plain = scored(compressor, tiny_reader, latents, asked, attached=False)
@@ -321,7 +302,9 @@ def test_gates_at_zero_give_the_plain_reader(name, tiny_reader, texts, asked) ->
     assert torch.equal(scored(compressor, tiny_reader, latents, asked).logits, plain.logits)
 
 
-def test_recorded_hidden_states_hold_what_an_inner_adapter_adds(tiny_reader, texts, asked) -> None:
+def test_recorded_hidden_states_hold_what_an_inner_adapter_adds(
+    tiny_reader, texts, asked, made
+) -> None:
     compressor = made(tiny_reader, InnerWayConfig(layers=(1,), width=32))
     latents = compressor.encode(texts)
     plain = scored(compressor, tiny_reader, latents, asked, attached=False, all_layers=True)
@@ -330,7 +313,7 @@ def test_recorded_hidden_states_hold_what_an_inner_adapter_adds(tiny_reader, tex
     assert same == [True, False, False]
 
 
-def test_a_gate_starts_as_the_share_that_is_added(tiny_reader, texts, asked) -> None:
+def test_a_gate_starts_as_the_share_that_is_added(tiny_reader, texts, asked, made) -> None:
     compressor = made(tiny_reader, InnerWayConfig(layers=(1,), gate=0.1), stirred=False)
     latents = compressor.encode(texts)
     plain = scored(compressor, tiny_reader, latents, asked, attached=False, all_layers=True)
@@ -339,7 +322,7 @@ def test_a_gate_starts_as_the_share_that_is_added(tiny_reader, texts, asked) -> 
     assert 0.03 < share.mean() < 0.2
 
 
-def test_inner_adapters_are_spread_over_the_depth_by_default(tiny_reader) -> None:
+def test_inner_adapters_are_spread_over_the_depth_by_default(tiny_reader, made) -> None:
     assert list(made(tiny_reader, InnerWayConfig()).port.way.adapters) == ["0", "1"]
 
 
@@ -354,66 +337,6 @@ def test_inner_adapters_are_spread_over_the_depth_by_default(tiny_reader) -> Non
         (CoprocessorWayConfig(start=0.0), "start above 0"),
     ],
 )
-def test_settings_that_cannot_train_are_refused(bad, message, tiny_reader) -> None:
+def test_settings_that_cannot_train_are_refused(bad, message, tiny_reader, made) -> None:
     with pytest.raises(ConfigError, match=message):
         made(tiny_reader, bad)
-
-
-# Coprocessor
-
-
-def first_keys(reader: Reader, compressor, latents, rows) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys before rotary of the first layer, bare and attached: its inputs are the same."""
-    kept: list[torch.Tensor] = []
-    projection = reader.model.model.layers[0].self_attn.k_proj
-    with compressor.attached(latents):
-        handle = projection.register_forward_hook(lambda module, args, output: kept.append(output))
-        decode(reader, rows.embeds, rows.mask)
-    decode(reader, rows.embeds, rows.mask)
-    handle.remove()
-    return kept[1], kept[0]
-
-
-@pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("opening", [(), (1, 5)])
-def test_deltas_stand_at_the_slots_alone(side, opening, tiny_reader, texts, asked) -> None:
-    reader = Reader(tiny_reader.model, tiny_reader.tokenizer, "with an opening")
-    reader.__dict__["opening"] = opening
-    compressor = made(reader, CoprocessorWayConfig())
-    with torch.no_grad():
-        latents = compressor.encode(texts)
-        marks = compressor.port.mark_vectors(["continue"] * 4)
-        prefix = compressor.prefix(latents)
-        rows = build_rows(reader, prefix, asked[0], marks=marks, padding_side=side)
-        bare, changed = first_keys(reader, compressor, latents, rows)
-    deltas = compressor.port.way.maps(latents.values)[0]
-    for index, count in enumerate(latents.counts.tolist()):
-        begin = int(rows.mask[index].long().argmax()) + len(opening)
-        expected = torch.zeros_like(bare[index])
-        expected[begin : begin + count] = deltas[index, :count]
-        # One rounding of a sum of two numbers of size 1.
-        torch.testing.assert_close(changed[index] - bare[index], expected, atol=1e-6, rtol=0)
-
-
-def test_rows_that_hold_no_slots_are_refused(tiny_reader, texts, asked) -> None:
-    compressor = made(tiny_reader, CoprocessorWayConfig())
-    latents = compressor.encode(texts)
-    with compressor.attached(latents):
-        with pytest.raises(ValueError, match="expected 4 rows, got 1"):
-            plain_logits_with_mask(tiny_reader, 1, 9)
-        with pytest.raises(ValueError, match="rows that hold the opening and all slots"):
-            plain_logits_with_mask(tiny_reader, 4, 1)
-        with pytest.raises(ValueError, match="attention_mask"):
-            tiny_reader.model.model(inputs_embeds=torch.zeros(4, 9, tiny_reader.width))
-
-
-def plain_logits_with_mask(reader: Reader, rows: int, tokens: int) -> None:
-    embeds = torch.zeros(rows, tokens, reader.width)
-    decode(reader, embeds, torch.ones(rows, tokens, dtype=torch.bool))
-
-
-def test_a_reader_without_key_projections_is_refused(tiny_reader) -> None:
-    reader = with_layers(tiny_reader, 3)
-    del reader.model.model.layers[2].self_attn.v_proj
-    with pytest.raises(ConfigError, match="layer 2: expected v_proj, got none"):
-        CoprocessorWayConfig().build(64, reader)

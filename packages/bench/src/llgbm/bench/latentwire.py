@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from llgbm.bench.results import results_of
 from llgbm.bench.timing import Timing, parts_interleaved
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import SettingError, require_at_least, require_seed
-from llgbm.latentwire.compressor import Compressor, CompressorConfig
+from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.slots import SlotsConfig
 
 NEVER = "never"
@@ -34,6 +35,8 @@ class LatentwireConfig:
     Args:
         model: a base model, or `random:...` as in delta-forward.
         dtype: of the reader; `auto` is bfloat16 where the hardware has it.
+        config: packaged config of latentwire whose compressor is timed: `recipe` (embeddings),
+            `cache` (keys and values) or `heads` (of every head its own number).
         ratio: tokens a slot.
         batch: prompts at once.
         tokens: of the passage that is compressed; the question after it stays text.
@@ -46,6 +49,7 @@ class LatentwireConfig:
 
     model: str = "smollm2-135m"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    config: Literal["recipe", "cache", "heads"] = "recipe"
     ratio: float = 4.0
     batch: tuple[int, ...] = (1, 8)
     tokens: tuple[int, ...] = (64, 256, 1024)
@@ -67,20 +71,22 @@ class LatentwireConfig:
 def latentwire(config: LatentwireConfig) -> dict[str, Any]:
     """Check every case, time all of them, print the table, write the file.
 
-    The compressor is an untrained one of the default parts: what it costs does not depend on what
-    it has learned. Rows: `text_prefill` and `text_decode`, `text` for both; `latents_encode`,
-    `latents_quantise` (pack and unpack), `latents_prefill` (adapter included), `latents_decode`,
-    `latents_cached` for the last two and `latents_online` for all. Tokens a second are the
-    passage's for encoding and quantising, those of the prompt as text for either prefill, and new
-    ones else. The peak of a decode includes the prefill before it.
+    The compressor is untrained: what it costs does not depend on what it has learned. What parts
+    fit once is fitted on the shortest case's passages. Rows: `text_prefill` and `text_decode`,
+    `text` for both; `latents_encode`, `latents_quantise` (pack and unpack), `latents_prefill`
+    (adapter included), `latents_decode`, `latents_cached` for the last two and `latents_online` for
+    all. Tokens a second are the passage's for encoding and quantising, those of the prompt as text
+    for either prefill, and new ones else. The peak of a decode includes the prefill before it.
 
     Raises:
         OtherTokensError: replayed embeddings do not write what the text does, or the wire is not
             its own inverse; nothing is timed.
     """
     reader = bench_reader(config.model, config.dtype, config.seed)
-    parts = CompressorConfig(slots=SlotsConfig(config.ratio, largest=max(512, *config.tokens)))
+    slots = SlotsConfig(config.ratio, largest=max(512, *config.tokens))
+    parts = replace(read_config(config.config).compressor, slots=slots)
     compressor = Compressor(parts, reader, config.seed)
+    compressor.fit(passages(reader, max(config.batch), min(config.tokens), config.seed))
     workloads = {
         (batch, tokens): LatentwireWorkload(
             reader,
@@ -94,7 +100,9 @@ def latentwire(config: LatentwireConfig) -> dict[str, Any]:
     }
     for workload in workloads.values():
         workload.check()
-    scale = f"{config.model}, untrained compressor of {config.ratio:g} tokens a slot"
+    scale = (
+        f"{config.model}, untrained compressor `{config.config}` of {config.ratio:g} tokens a slot"
+    )
     print(f"{scale}, {config.scheme}, {config.new_tokens} new tokens")
     cases = [measured(workload, config.repeats) for workload in workloads.values()]
     results = results_of(

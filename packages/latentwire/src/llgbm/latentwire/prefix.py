@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,17 +22,22 @@ class Prefix:
         keys_values: a layer's keys and values, each [b, kv_heads, p, head_dim], which every
             token attends to; empty where slots are embeddings.
         cache_mask: [b, p] bool; real positions stand first. None where there is no cache.
+        elsewhere: the way's own attention holds what stands at these p positions; a cache only
+            counts them.
     """
 
     embeds: Tensor
     mask: Tensor
     keys_values: tuple[tuple[Tensor, Tensor], ...] = ()
     cache_mask: Tensor | None = None
+    elsewhere: bool = False
 
     def __post_init__(self) -> None:
-        if bool(self.keys_values) != (self.cache_mask is not None):
+        if (bool(self.keys_values) or self.elsewhere) != (self.cache_mask is not None):
             raise ValueError("Prefix: keys_values and cache_mask come together or not at all")
-        if self.keys_values and self.mask.any():
+        if self.keys_values and self.elsewhere:
+            raise ValueError("Prefix: expected keys and values here or elsewhere, got both")
+        if self.cache_mask is not None and self.mask.any():
             raise ValueError("Prefix: expected embeddings or keys and values, got both")
 
     @property
@@ -63,16 +68,24 @@ def from_keys_values(
                 raise ValueError(
                     f"keys_values: layer {layer}: expected {shape}, got {tuple(tensor.shape)}"
                 )
-    empty = torch.zeros(len(mask), 0, reader.width, device=mask.device)
-    nothing = torch.zeros(len(mask), 0, dtype=torch.bool, device=mask.device)
-    return Prefix(empty, nothing, keys_values, mask)
+    return replace(_without_embeddings(reader, mask), keys_values=keys_values, cache_mask=mask)
+
+
+def from_elsewhere(reader: Reader, mask: Tensor) -> Prefix:
+    """Prefix of positions [b, p] whose keys and values a way's own attention holds."""
+    return replace(_without_embeddings(reader, mask), cache_mask=mask, elsewhere=True)
 
 
 def empty_prefix(reader: Reader, rows: int) -> Prefix:
     """No slots at all: what is left of a prompt without its context."""
+    return _without_embeddings(reader, torch.zeros(rows, 0, device=reader.device))
+
+
+def _without_embeddings(reader: Reader, like: Tensor) -> Prefix:
+    """No embeddings for as many texts, on the same device, as `like` [b, ...]."""
     return Prefix(
-        torch.zeros(rows, 0, reader.width, device=reader.device),
-        torch.zeros(rows, 0, dtype=torch.bool, device=reader.device),
+        torch.zeros(len(like), 0, reader.width, device=like.device),
+        torch.zeros(len(like), 0, dtype=torch.bool, device=like.device),
     )
 
 

@@ -116,6 +116,11 @@ def cache_of(reader: Reader, prefix: Prefix | None = None) -> Any:
     """A fresh cache, holding the prefix's keys and values where it has any."""
     from transformers import DynamicCache
 
+    if prefix is not None and prefix.elsewhere:
+        from llgbm.latentwire.counting_cache import counting_cache
+
+        assert prefix.cache_mask is not None
+        return counting_cache(reader.layers, prefix.cache_mask.shape[1])
     cache = DynamicCache(config=reader.model.config)
     for layer, (keys, values) in enumerate(prefix.keys_values if prefix else ()):
         cache.update(keys.to(reader.dtype), values.to(reader.dtype), layer)

@@ -16,7 +16,7 @@ from llgbm.latentwire.collapse import CollapseDetector
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.basis import fit_basis
-from llgbm.latentwire.evaluation.evaluate import evaluate, rows_by_name
+from llgbm.latentwire.evaluation.evaluate import Rivals, evaluate, rows_by_name
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows.base import RowConfig, Scheme
 from llgbm.latentwire.evaluation.rows.unpacked import UnpackedRowConfig
@@ -25,7 +25,7 @@ from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.reader import Reader, shown_name
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.data_notes import has_changed
+from llgbm.latentwire.training.data_notes import changed_stages
 from llgbm.latentwire.training.files import (
     RunFiles,
     check_output,
@@ -84,8 +84,12 @@ class EvaluateConfig:
         require_seed(self.seed)
 
 
-def evaluate_run(config: EvaluateConfig) -> Evaluation:
+def evaluate_run(config: EvaluateConfig, rivals: Rivals | None = None) -> Evaluation:
     """Evaluate a run's best compressor, print the table, write results and answers.
+
+    Args:
+        config: see `EvaluateConfig`.
+        rivals: see `evaluate`.
 
     Raises:
         RunError: no trained run there, or `out` is one of its files.
@@ -102,7 +106,7 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
     examples, note = asked_questions(
         source.questions(config.split), settings, config.split, config.questions
     )
-    if has_changed(RunFiles(config.run), settings.stages[-1].name, source):
+    if changed_stages(RunFiles(config.run), settings):
         changed = "questions that were trained on have changed since"
         note = f"{note}; {changed}" if note else changed
     if note:
@@ -126,6 +130,7 @@ def evaluate_run(config: EvaluateConfig) -> Evaluation:
         if "pca" in names
         else None,
         schemes=schemes,
+        rivals=rivals,
         scale=f"{in_words(settings, config.split, len(examples))}, {slots_in_words(compressor)}"
         + (f"; {note}" if note else ""),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -28,6 +28,8 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.slots import SlotsConfig
 
 TEXT, BUDGET = "text", "budget_question_kept"
+# What the two were measured as, by all that they depend on.
+Rivals = dict[tuple[Hashable, ...], Measured]
 
 
 def rows_by_name(names: Sequence[str]) -> list[RowConfig]:
@@ -52,6 +54,7 @@ def evaluate(
     training: Sequence[str] = (),
     basis: Basis | None = None,
     schemes: Mapping[str, Scheme] | None = None,
+    rivals: Rivals | None = None,
     scale: str = "",
 ) -> Evaluation:
     """Measure every row on the same examples.
@@ -72,6 +75,8 @@ def evaluate(
         training: contexts of the training split, for the row `mean`.
         basis: for the row `pca`.
         schemes: for rows `unpacked`: latents [m, z] of one text as they come back, by name.
+        rivals: text and token budget of other evaluations, which are not measured again where
+            they are the same here; takes up those of this one. Their seconds are those of then.
         scale: in words, where more is to be said than reader and number of examples.
 
     Raises:
@@ -102,7 +107,11 @@ def evaluate(
         _warm_up(setting, batch_size)
         for config in tqdm(in_order, desc="rows", unit="row", leave=False):
             label = config.label
-            measured[label] = measure(config.build(setting), label, decoding, batch_size)
+            key = (label, reader.fingerprint, setting.budget, decoding, batch_size, seed, *examples)
+            known = {} if rivals is None or label not in (TEXT, BUDGET) else rivals
+            if key not in known:
+                known[key] = measure(config.build(setting), label, decoding, batch_size)
+            measured[label] = known[key]
             if label == TEXT:
                 check_text_nll(reader, measured[label].result.nll)
     answers = tuple(answer for label in labels for answer in measured[label].answers)

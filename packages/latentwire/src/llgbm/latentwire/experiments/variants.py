@@ -9,7 +9,7 @@ from pathlib import Path
 from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError
 from llgbm.latentwire.commands.evaluate import EVALUATION, EvaluateConfig, evaluate_run
-from llgbm.latentwire.evaluation.evaluate import BUDGET, TEXT
+from llgbm.latentwire.evaluation.evaluate import BUDGET, TEXT, Rivals
 from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.reader import Reader, load_reader
@@ -54,6 +54,7 @@ def measured_runs(
     """
     found: dict[str, list[Evaluation]] = {}
     readers: dict[str, Reader] = {}
+    rivals: Rivals = {}
     for (name, seed), training in trainings.items():
         run = folder / folder_name(name) / f"seed-{seed}"
         # A run of other settings is refused, whether or not it was evaluated.
@@ -72,7 +73,8 @@ def measured_runs(
                     rows=(first and asked.first_rows) or asked.rows,
                     schemes=asked.schemes if first else (),
                     seed=seed,
-                )
+                ),
+                rivals,
             )
         found.setdefault(name, []).append(Evaluation.read(run / EVALUATION))
     check_alike(folder, found, asked)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from llgbm.deltas.atomic import write_json
-from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.errors import RunError, TaskError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.latentwire.data.base import Source
+from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.training.config import StageConfig, TrainConfig
 from llgbm.latentwire.training.files import RunFiles
 
 
@@ -25,6 +27,19 @@ def note_data(files: RunFiles, stage: str, source: Source) -> None:
             "--overwrite"
         )
     write_json(files.data, {**noted, stage: source.fingerprint})
+
+
+def changed_stages(files: RunFiles, settings: TrainConfig) -> list[str]:
+    """Stages whose data is no longer what they were trained on, or is no longer there."""
+    noted = _noted(files)
+
+    def changed(stage: StageConfig) -> bool:
+        try:
+            return has_changed(files, stage.name, stage.data.open(settings.seed))
+        except (ConfigError, TaskError):
+            return True
+
+    return [stage.name for stage in settings.stages if stage.name in noted and changed(stage)]
 
 
 def has_changed(files: RunFiles, stage: str, source: Source) -> bool:

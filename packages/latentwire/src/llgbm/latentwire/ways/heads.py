@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
 
 from llgbm.latentwire.errors import ConfigError
-from llgbm.latentwire.head_shares import head_counts, owners
+from llgbm.latentwire.head_pairs import HeadPairs, attention, stacked
+from llgbm.latentwire.head_shares import head_counts
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.own_attention import attends_by, check_plain
 from llgbm.latentwire.poolers.base import Pooler
 from llgbm.latentwire.poolers.heads import HeadsPooler
-from llgbm.latentwire.prefix import Prefix, from_keys_values
+from llgbm.latentwire.prefix import Prefix, from_elsewhere
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.rotary import Rotary
 from llgbm.latentwire.ways.base import WAYS, Way
@@ -31,8 +31,8 @@ from llgbm.latentwire.ways.first import First
 from llgbm.latentwire.ways.reading import first_states, layers_of, short_reading
 
 NAME = "llgbm_heads"
-# By layer [b, kv_heads, p]: what a head's queries see of the prefix.
-_VISIBLE: ContextVar[Tensor] = ContextVar("visible")
+# By layer and key head.
+_PAIRS: ContextVar[tuple[tuple[HeadPairs, ...], ...]] = ContextVar("pairs")
 
 
 @WAYS.register("heads")
@@ -71,7 +71,10 @@ class HeadsWayConfig:
 
 
 class HeadsWay(Way):
-    """A cache with as many positions as the head with most pairs has, one more with `first`."""
+    """As many positions as the head with most pairs has, one more with `first`.
+
+    Only pairs that there are, are held: m of every head in the mean.
+    """
 
     reads_embeddings = False
     slots_alike = False
@@ -91,61 +94,61 @@ class HeadsWay(Way):
         self.shares.copy_(pooler.shares)
 
     def prefix(self, reader: Reader, latents: Latents, embeds: Tensor | None) -> Prefix:
-        """Return keys and values of every layer, each on its layer's device."""
-        pairs, _, longest = self._placed(reader, latents)
-        mask = torch.arange(pairs.shape[2], device=pairs.device)[None] < longest[:, None]
-        mask = self.first.mask(mask)
-        begin = self.first.count
-        positions = torch.arange(begin, mask.shape[1], device=mask.device)[None]
-        heads = self.shape[1]
-        found = []
-        for number, layer in enumerate(layers_of(reader)):
-            # [b, kv_heads, p, 2, head_dim].
-            own = pairs[:, number * heads : (number + 1) * heads]
-            keys = self.rotary.turned(own[..., 0, :], number, positions)
-            # [b, p, 2, kv_heads, head_dim], the first position before them.
-            states = torch.stack([keys, own[..., 1, :]], dim=2).permute(0, 3, 2, 1, 4)
-            states = self.first.before(number, states)
-            device = next(layer.parameters()).device
-            keys, values = states.permute(2, 0, 3, 1, 4).to(device)
-            found.append((keys, values))
-        return from_keys_values(reader, tuple(found), mask)
+        """Return positions; what stands there is held as long as `attached` lasts."""
+        longest = torch.tensor([int(counts.max()) for counts in self._counts(latents)])
+        mask = torch.arange(int(longest.max()))[None] < longest[:, None]
+        return from_elsewhere(reader, self.first.mask(mask).to(latents.values.device))
 
     @contextmanager
     def attached(self, reader: Reader, latents: Latents) -> Iterator[None]:
-        """See `Way.attached`: within the block heads see their own pairs alone."""
-        visible = self._placed(reader, latents)[1]
-        visible = torch.cat([visible.new_ones(*visible.shape[:2], self.first.count), visible], 2)
-        token = _VISIBLE.set(visible.unflatten(1, self.shape).transpose(0, 1))
+        """See `Way.attached`: within the block heads see their own pairs."""
+        token = _PAIRS.set(self.pairs(reader, latents))
         try:
             with changed(reader), attends_by(reader, NAME, _attention):
                 yield
         finally:
-            _VISIBLE.reset(token)
+            _PAIRS.reset(token)
 
-    def _placed(self, reader: Reader, latents: Latents) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs where they stand: [b, heads, p, 2, head_dim], which of them there are
-        [b, heads, p], and the positions of every text [b]."""
-        layouts = [head_counts(self.shares, slots) for slots in latents.counts.tolist()]
-        longest = torch.tensor([int(counts.max()) for counts in layouts])
-        shape = (len(layouts), len(self.shares), int(longest.max()))
-        device = latents.values.device
-        pairs = latents.values.new_zeros(*shape, 2, reader.head_dim)
-        there = torch.zeros(shape, dtype=torch.bool, device=device)
-        texts, heads, places = [], [], []
-        for text, counts in enumerate(layouts):
-            head, place = owners(counts)
-            texts.append(torch.full_like(head, text))
-            heads.append(head)
-            # The last pair of every head stands last.
-            places.append(place + int(longest[text]) - counts[head])
-        index = tuple(torch.cat(each).to(device) for each in (texts, heads, places))
-        rows = torch.cat([latents.row(text) for text in range(len(layouts))])
-        flat = rows.reshape(-1, 2, reader.head_dim)
-        pairs = pairs.index_put(index, flat)
-        # A pair of zeros is none: the text had fewer positions than the head has room for.
-        there = there.index_put(index, flat.detach().ne(0).any(2).any(1))
-        return pairs, there, longest.to(device)
+    def pairs(self, reader: Reader, latents: Latents) -> tuple[tuple[HeadPairs, ...], ...]:
+        """What every key head of every layer sees, in the reader's dtype, on its layer's device."""
+        counts = self._counts(latents)
+        # By text and head [n, 2, head_dim], and the position after a text's last pair.
+        rows = [
+            latents.row(text).reshape(-1, 2, reader.head_dim).split(each.tolist())
+            for text, each in enumerate(counts)
+        ]
+        ends = [self.first.count + int(each.max()) for each in counts]
+        found = []
+        for number, layer in enumerate(layers_of(reader)):
+            heads = range(number * self.shape[1], (number + 1) * self.shape[1])
+            parts = [row[head] for head in heads for row in rows]
+            sizes = [len(part) for part in parts]
+            places = [
+                torch.arange(end - size, end)
+                for end, size in zip(ends * self.shape[1], sizes, strict=True)
+            ]
+            flat = torch.cat(parts)
+            positions = torch.cat(places).to(flat.device)
+            keys = self.rotary.turned(flat[None, None, :, 0], number, positions[None])[0, 0]
+            device = next(layer.parameters()).device
+            states = torch.stack([keys, flat[:, 1]], dim=1).to(device, reader.dtype)
+            # A pair of zeros is none: the text had fewer positions than the head has room for.
+            seen = flat.detach().ne(0).any(2).any(1).to(device)
+            parts_of, seen_of = states.split(sizes), seen.split(sizes)
+            firsts = (
+                self.first.states[number].unbind(1) if self.first.count else (None,) * len(heads)
+            )
+            found.append(
+                tuple(
+                    stacked(parts_of[at : at + len(rows)], seen_of[at : at + len(rows)], first)
+                    for at, first in zip(range(0, len(parts), len(rows)), firsts, strict=True)
+                )
+            )
+        return tuple(found)
+
+    def _counts(self, latents: Latents) -> list[Tensor]:
+        """Pairs of every head [heads], of every text."""
+        return [head_counts(self.shares, slots) for slots in latents.counts.tolist()]
 
 
 def _attention(
@@ -160,17 +163,10 @@ def _attention(
     s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """softmax(scaling q k^T + mask) v, each head's mask its own; as transformers calls it."""
+    """A head's own pairs and what was read after them; as transformers calls it."""
     check_plain(dropout, softcap, s_aux)
-    heads, kv_heads, positions = query.shape[1], key.shape[1], key.shape[2]
-    visible = _VISIBLE.get()[int(module.layer_idx)].to(query.device)  # type: ignore[arg-type]
-    least = torch.finfo(query.dtype).min
-    hidden = query.new_zeros(visible.shape).masked_fill(~visible, least)
-    # What follows the prefix is masked as ever.
-    mask = pad(hidden, (0, positions - hidden.shape[2]))[:, :, None]
-    mask = mask.repeat_interleave(heads // kv_heads, dim=1)
-    if attention_mask is not None:
-        mask = (mask + attention_mask).clamp(min=least)
-    key, value = (each.repeat_interleave(heads // kv_heads, dim=1) for each in (key, value))
-    output = scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    assert attention_mask is not None
+    own = _PAIRS.get()[int(module.layer_idx)]  # type: ignore[arg-type]
+    # The mask's first columns are the positions of the pairs, which have masks of their own.
+    output = attention(query, key, value, attention_mask[..., -key.shape[2] :], scaling, own)
     return output.transpose(1, 2).contiguous(), None
