@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from llgbm.deltas.atomic import write_json
 from llgbm.deltas.bootstrap import Interval
 from llgbm.latentwire.cli import CONSOLE
 from llgbm.latentwire.commands.report import ReportConfig, report
 from llgbm.latentwire.commands.train import read_config
+from llgbm.latentwire.config_tree import as_tree
 from llgbm.latentwire.evaluation.answers import Answer
 from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation, RowResult
@@ -18,6 +20,9 @@ from llgbm.latentwire.report.answers import side_by_side, verdict_of
 from llgbm.latentwire.report.html import flat
 from llgbm.latentwire.report.plots import curves_plot, intervals_plot, thinned
 from llgbm.latentwire.training.loop import CompressorTraining
+from llgbm.latentwire.two_readers.config import TwoReadersConfig
+from llgbm.latentwire.two_readers.layout import READERS
+from llgbm.latentwire.two_readers.results import JointResult, TwoReadersEvaluation
 
 WORDS = (
     "compressor.encoder.name=embeddings",
@@ -100,6 +105,20 @@ def test_a_whole_run_has_every_section_and_names_what_was_trained(run) -> None:
     assert {"sum", "answer", "reconstruction", "nll", "smoothed", "kept", "pooler"} <= set(drawn)
     assert {"F1, 95% interval", "difference of F1, 95% interval", *ROWS} <= set(drawn)
     assert "Nearest tokens, step 1" in page
+
+
+def test_two_readers_have_a_table_each_and_one_together(tmp_path) -> None:
+    write_json(tmp_path / "training.json", as_tree(TwoReadersConfig(second="other")))
+    one = Interval(0.5, 0.4, 0.6, COUNT)
+    joint = JointResult(
+        one, one, dict.fromkeys(READERS, Interval(0.1, 0.0, 0.2, COUNT)), ("so",) * COUNT
+    )
+    TwoReadersEvaluation(dict.fromkeys(READERS, evaluation_of()), joint).write(tmp_path)
+    page = page_of(tmp_path)
+    parts = ("evaluation", "differences", "collapse", "answers")
+    assert sections(page) == {"trained", "joint"} | {f"{p}_{r}" for p in parts for r in READERS}
+    assert "F1 minus the second reader alone: +0.100 <small>[+0.000, +0.200]" in page
+    assert "own</dt><dd>0" in page
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,14 @@ def test_the_command_trains_and_says_what_parts_there_are(
         assert part in said
     assert two_readers(TwoReadersCommandConfig(run, WORDS, evaluate=False)) is None
     assert RunFiles(run).finished.exists()
+    assert CONSOLE.run(["report", str(run)]) == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<dt>second reader</dt><dd>other, frozen</dd>" in page
+    assert "Not evaluated yet" in page
+    assert CONSOLE.run(["evaluate", str(run)]) == 2
+    assert (
+        "expected a run for one reader: `llgbm-latentwire two-readers`" in capsys.readouterr().err
+    )
 
 
 def test_one_latent_file_is_read_by_both_readers(

@@ -7,15 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llgbm.deltas.errors import RunError
-from llgbm.deltas.json_files import read_json
 from llgbm.latentwire.bottlenecks.base import DiscreteBottleneck
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.latents import Latents
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.training.files import RunFiles, load_compressor
-from llgbm.latentwire.two_readers.files import load_shared
+from llgbm.latentwire.two_readers.files import has_two_readers, load_shared
 from llgbm.latentwire.two_readers.view import View
 from llgbm.latentwire.wire.identity import compressor_fingerprint
 
@@ -75,8 +73,7 @@ def open_codec(run: Path) -> Codec:
         RunError: no trained run there, a damaged one, or one of other readers.
     """
     files = RunFiles(run)
-    settings = read_json(files.settings, RunError) if files.settings.exists() else {}
-    if not settings.get("second"):
+    if not has_two_readers(files):
         compressor, reader = load_compressor(run)
         return Codec(
             compressor.encode,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tyro.conf import Positional
 
-from llgbm.deltas.errors import require_at_least, require_seed
+from llgbm.deltas.errors import RunError, require_at_least, require_seed
 from llgbm.latentwire.collapse import CollapseDetector
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.errors import ConfigError
@@ -32,6 +32,7 @@ from llgbm.latentwire.training.files import (
     load_compressor,
     read_settings,
 )
+from llgbm.latentwire.two_readers.files import has_two_readers
 from llgbm.latentwire.wire.format import pack, unpack
 from llgbm.latentwire.wire.identity import compressor_fingerprint
 from llgbm.latentwire.wire.quantise import BLOCK
@@ -95,7 +96,13 @@ def evaluate_run(config: EvaluateConfig, rivals: Rivals | None = None) -> Evalua
         RunError: no trained run there, or `out` is one of its files.
         ConfigError: an unknown row, scheme or split.
     """
-    settings = read_settings(RunFiles(config.run))
+    files = RunFiles(config.run)
+    if has_two_readers(files):
+        raise RunError(
+            f"{config.run}: expected a run for one reader: `llgbm-latentwire two-readers` with the "
+            "same words evaluates this one again"
+        )
+    settings = read_settings(files)
     out = config.out or config.run / EVALUATION
     if out.suffix == ".jsonl":
         raise ConfigError(f"out: expected no .jsonl, where the answers go, got {out}")
@@ -106,7 +113,7 @@ def evaluate_run(config: EvaluateConfig, rivals: Rivals | None = None) -> Evalua
     examples, note = asked_questions(
         source.questions(config.split), settings, config.split, config.questions
     )
-    if changed_stages(RunFiles(config.run), settings):
+    if changed_stages(files, settings):
         changed = "questions that were trained on have changed since"
         note = f"{note}; {changed}" if note else changed
     if note:

@@ -21,7 +21,7 @@ class ReportConfig:
     """Write one self-contained page of a run, or of the folder of an ablation.
 
     Args:
-        run: folder that `train` or `ablate` filled.
+        run: folder that `train`, `two-readers` or `ablate` filled.
         out: file; RUN/report.html where not given.
     """
 

@@ -22,6 +22,10 @@ from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.report.looks import Look, read_looks
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.files import TENSORS, RunFiles, read_settings
+from llgbm.latentwire.two_readers.files import has_two_readers
+from llgbm.latentwire.two_readers.files import read_settings as shared_settings
+from llgbm.latentwire.two_readers.results import FILE as TWO_READERS
+from llgbm.latentwire.two_readers.results import JointResult, TwoReadersEvaluation
 
 # Points of one quantity, a list a stage: a line is not drawn across stages.
 Curve = Sequence[Sequence[tuple[int, float]]]
@@ -77,7 +81,9 @@ class RunData:
         stages: stage -> its first step.
         curves: split -> quantity -> curve.
         looks: lines of diagnostics.jsonl.
-        evaluation: the table, with answers.
+        evaluations: the table, with answers, by the reader's place: `first` and `second` of two,
+            empty for one.
+        joint: what two readers answer together.
     """
 
     name: str
@@ -87,7 +93,8 @@ class RunData:
     stages: Mapping[str, int]
     curves: Mapping[str, Mapping[str, Curve]]
     looks: Sequence[Look]
-    evaluation: Evaluation | None
+    evaluations: Mapping[str, Evaluation]
+    joint: JointResult | None = None
 
 
 def gather(folder: Path) -> RunData:
@@ -98,13 +105,14 @@ def gather(folder: Path) -> RunData:
         ConfigError: settings that this version does not know.
     """
     files = RunFiles(folder)
-    config = read_settings(files)
+    two = has_two_readers(files)
+    config = shared_settings(files) if two else read_settings(files)
     records = _metrics(files.metrics)
     stages: dict[str, int] = {}
     for record in records:
         if record["split"] == "train":
             stages.setdefault(record["stage"], record["step"])
-    evaluation = folder / EVALUATION
+    evaluations, joint = _of_two(folder) if two else (_of_one(folder), None)
     return RunData(
         folder.resolve().name,
         config,
@@ -113,8 +121,21 @@ def gather(folder: Path) -> RunData:
         stages,
         {split: _curves(records, split) for split in SPLITS},
         read_looks(files.diagnostics),
-        Evaluation.read(evaluation) if evaluation.exists() else None,
+        evaluations,
+        joint,
     )
+
+
+def _of_one(folder: Path) -> Mapping[str, Evaluation]:
+    path = folder / EVALUATION
+    return {"": Evaluation.read(path)} if path.exists() else {}
+
+
+def _of_two(folder: Path) -> tuple[Mapping[str, Evaluation], JointResult | None]:
+    if not (folder / TWO_READERS).exists():
+        return {}, None
+    found = TwoReadersEvaluation.read(folder)
+    return found.readers, found.joint
 
 
 def _best(files: RunFiles) -> Best:

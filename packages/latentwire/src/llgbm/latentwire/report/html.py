@@ -60,17 +60,26 @@ def render(run: RunData | None, ablation: Ablation | None, name: str) -> str:
 def _run(run: RunData) -> dict[str, Any]:
     """What the sections of a run show."""
     compressor = run.config.compressor
-    parts = {key: getattr(compressor, key) for key in as_tree(compressor) if key != "slots"}
+    parts = {key: getattr(compressor, key) for key in as_tree(compressor)}
     return {
         "config": run.config,
-        "parts": {key: part.name for key, part in parts.items()},
+        "parts": {key: part.name for key, part in parts.items() if hasattr(part, "name")},
         "flat": flat(as_tree(run.config)),
         "best": run.best,
         "finished": run.finished,
         **_training(run),
         **_looks(run.looks, run.stages),
-        "table": None if run.evaluation is None else _evaluation(run.evaluation),
+        "tables": {place: _evaluation(found) for place, found in run.evaluations.items()},
+        "joint": run.joint,
+        "origin": _origin(run),
     }
+
+
+def _origin(run: RunData) -> Mapping[str, Any] | None:
+    """Where numbers come from: the evaluation, or else the training."""
+    for evaluation in run.evaluations.values():
+        return evaluation.environment
+    return None if run.finished is None else run.finished.environment
 
 
 def _training(run: RunData) -> dict[str, Any]:

@@ -18,6 +18,16 @@ from llgbm.latentwire.two_readers.layout import FIRST, READERS, SECOND
 COMMAND = "llgbm-latentwire two-readers"
 
 
+def has_two_readers(files: RunFiles) -> bool:
+    """Whether a folder holds a run for two readers.
+
+    Raises:
+        RunError: malformed settings.
+    """
+    settings = read_json(files.settings, RunError) if files.settings.exists() else {}
+    return isinstance(settings, dict) and bool(settings.get("second"))
+
+
 def read_settings(files: RunFiles) -> TwoReadersConfig:
     """Settings of a run for two readers.
 
