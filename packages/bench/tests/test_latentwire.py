@@ -117,6 +117,20 @@ def test_a_replay_that_writes_other_tokens_stops_the_run_before_it_is_timed(monk
         latentwire(replace(TINY, new_tokens=8))
 
 
+@pytest.mark.parametrize("config", ["cache", "heads"])
+def test_keys_and_values_that_are_misread_stop_the_run(config, monkeypatch) -> None:
+    plain = Compressor.encode
+
+    def other(self, texts) -> Latents:
+        found = plain(self, texts)
+        return found.replaced(-found.values)
+
+    monkeypatch.setattr(Compressor, "encode", other)
+    monkeypatch.setattr(suite, "parts_interleaved", lambda *a: pytest.fail("timed"))
+    with pytest.raises(OtherTokensError, match="keys and values of every position: expected"):
+        latentwire(replace(TINY, config=config, batch=(2,), tokens=(24,), new_tokens=24))
+
+
 def test_a_wire_that_changes_what_it_sends_stops_the_run(workload, monkeypatch) -> None:
     workload.check()
     sent = LatentwireWorkload.sent

@@ -175,10 +175,19 @@ def test_text_and_token_budget_are_measured_once_for_the_same_questions(
     labels = [row.label for row in rows]
     assert measured == [*labels, *labels[2:]]
     assert again.answers == first.answers
+    assert (first.settings["taken_over"], again.settings["taken_over"]) == ([], labels[:2])
+    measured.clear()
+    # Neither draws anything, and the text has no budget.
+    evaluate(reader, compressor, examples, rows[:2], SHORT, seed=1, rivals=rivals)
+    evaluate(reader, None, examples, rows[:1], SHORT, slots=SlotsConfig(3.0), rivals=rivals)
+    assert measured == []
+    for other in ({"decoding": DecodingConfig(3)}, {"decoding": SHORT, "batch_size": 2}):
+        evaluate(reader, compressor, examples, rows[:2], rivals=rivals, **other)
+    assert measured == [*labels[:2], *labels[:2]]
     measured.clear()
     evaluate(reader, compressor, examples[:3], rows, SHORT, rivals=rivals)
     evaluate(reader, None, examples, rows[:2], SHORT, slots=SlotsConfig(4.0), rivals=rivals)
-    assert measured == [*labels, *labels[:2]]
+    assert measured == [*labels, labels[1]]
 
 
 def test_differences_are_paired_by_example(found) -> None:

@@ -1,5 +1,6 @@
 """Keys and values of which every head keeps its own number."""
 
+import copy
 import json
 
 import pytest
@@ -20,6 +21,7 @@ from llgbm.latentwire.latents import States
 from llgbm.latentwire.poolers.heads import HeadsPooler, HeadsPoolerConfig
 from llgbm.latentwire.poolers.last import LastPoolerConfig
 from llgbm.latentwire.prefix import replayed
+from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import cache_of, score
 from llgbm.latentwire.slots import SlotsConfig
 from llgbm.latentwire.training.loop import CompressorTraining
@@ -98,16 +100,21 @@ def test_slots_hold_what_each_heads_most_looked_at_positions_held(tiny_reader) -
 
 
 def test_everything_kept_by_every_head_is_the_text_itself(tiny_reader, examples) -> None:
+    """Read, and written after endings of unlike length, so that there is padding on the left."""
     compressor = made(tiny_reader, ratio=1.0, first=False)
     contexts = [each.context for each in examples]
     latents = compressor.encode(contexts)
     endings = [tiny_reader.tokens(each.ending) for each in examples]
+    assert len({len(ending) for ending in endings}) > 1
     answers = [tiny_reader.answer_tokens(each.answer) for each in examples]
+    settings = DecodingConfig(max_new_tokens=6, min_new_tokens=6)
     with compressor.attached(latents):
         found = score(tiny_reader, compressor.prefix(latents), endings, answers)
-    tokens = [tiny_reader.tokens(context) for context in contexts]
-    text = score(tiny_reader, replayed(tiny_reader, tokens), endings, answers)
+        written = write(tiny_reader, compressor.prefix(latents), endings, settings)
+    plain = replayed(tiny_reader, [tiny_reader.tokens(context) for context in contexts])
+    text = score(tiny_reader, plain, endings, answers)
     torch.testing.assert_close(found.logits, text.logits, atol=1e-3, rtol=1e-3)
+    assert written.tokens == write(tiny_reader, plain, endings, settings).tokens
 
 
 def test_heads_have_their_own_pairs_right_before_what_is_read(fitted, tiny_reader) -> None:
@@ -181,6 +188,29 @@ def test_a_text_alone_is_read_as_in_company(fitted, tiny_reader) -> None:
         assert own[0] == written[place]
 
 
+def test_what_is_written_is_what_reading_all_again_says(fitted, tiny_reader, examples) -> None:
+    latents = fitted.encode([each.context for each in examples])
+    endings = [tiny_reader.tokens(each.ending) for each in examples]
+    settings = DecodingConfig(max_new_tokens=6, min_new_tokens=6)
+    with fitted.attached(latents):
+        prefix = fitted.prefix(latents)
+        written = write(tiny_reader, prefix, endings, settings).tokens
+        scored = score(tiny_reader, prefix, endings, written)
+    for row, tokens in enumerate(written):
+        guesses = scored.logits[scored.row == row].clone()
+        guesses[:, [tiny_reader.end, *tiny_reader.new_lines]] = -torch.inf
+        assert guesses.argmax(1).tolist() == tokens
+
+
+def test_pairs_sit_on_their_layers_device(fitted, tiny_reader) -> None:
+    latents = fitted.encode(TEXTS)
+    model = copy.deepcopy(tiny_reader.model)
+    model.model.layers[1].to("meta")
+    pairs = fitted.port.way.pairs(Reader(model, tiny_reader.tokenizer, "divided"), latents)
+    devices = [{own.keys.device.type, own.seen.device.type} for (own, *_) in pairs]
+    assert devices == [{"cpu"}, {"meta"}, {"cpu"}]
+
+
 def test_the_reader_attends_as_before_afterwards(fitted, tiny_reader) -> None:
     before = tiny_reader.config._attn_implementation
     latents = fitted.encode(TEXTS)
@@ -234,7 +264,10 @@ def test_latents_of_other_texts_are_taken_whole(fitted, tiny_reader, examples) -
     # Slots are what is sent; the reader sees as many positions as the head with most pairs has.
     budgets = fitted.counts([each.context for each in examples]).float()
     assert found.rows["latent"].slots == pytest.approx(float(budgets.mean()))
-    assert found.rows["latent"].prompt_tokens > found.rows["latent"].slots
+    most = [int(head_counts(fitted.pooler.shares, int(m)).max()) for m in budgets.tolist()]
+    rest = [len(tiny_reader.opening) + len(tiny_reader.tokens(each.ending)) for each in examples]
+    positions = [1 + m + n for m, n in zip(most, rest, strict=True)]
+    assert found.rows["latent"].prompt_tokens == pytest.approx(sum(positions) / len(positions))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from llgbm.latentwire.data.question_files import read_questions
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.reader_files import save_reader
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.data_notes import changed_stages, note_data
+from llgbm.latentwire.training.data_notes import data_remarks, note_data
 from llgbm.latentwire.training.files import RunFiles
 from llgbm.latentwire.training.loop import CompressorTraining
 
@@ -167,7 +167,9 @@ def test_a_compressor_trains_and_is_evaluated_on_files(
     written(tmp_path / "train.jsonl", [*rows[:30], row(50, "timetable 50")])
     capsys.readouterr()
     assert CONSOLE.run(["evaluate", run, "--split", "test", "--rows", "text", "latent"]) == 0
-    assert "questions that were trained on have changed since" in capsys.readouterr().out
+    assert (
+        "questions of stage questions have changed since it was trained" in capsys.readouterr().out
+    )
 
 
 def test_every_stages_questions_are_looked_at_again(tmp_path, rows, tiny_reader) -> None:
@@ -181,11 +183,15 @@ def test_every_stages_questions_are_looked_at_again(tmp_path, rows, tiny_reader)
     files.folder.mkdir()
     for stage in config.stages:
         note_data(files, stage.name, stage.data.open(0))
-    assert changed_stages(files, config) == []
+    assert data_remarks(files, config) == []
     written(first, [*rows[:30], row(50, "timetable 50")])
-    assert changed_stages(files, config) == ["first"]
+    changed = "questions of stage first have changed since it was trained"
+    assert data_remarks(files, config) == [changed]
     last.unlink()
-    assert changed_stages(files, config) == ["first", "last"]
+    again, gone = data_remarks(files, config)
+    assert again == changed
+    assert gone.startswith("questions of stage last can no longer be read (")
+    assert "No such file" in gone
 
 
 def test_a_run_does_not_go_on_with_other_questions(tmp_path, rows, tiny_reader) -> None:

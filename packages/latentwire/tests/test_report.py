@@ -9,6 +9,7 @@ import pytest
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.bootstrap import Interval
+from llgbm.deltas.errors import RunError
 from llgbm.latentwire.cli import CONSOLE
 from llgbm.latentwire.commands.report import ReportConfig, report
 from llgbm.latentwire.commands.train import read_config
@@ -118,7 +119,11 @@ def test_two_readers_have_a_table_each_and_one_together(tmp_path) -> None:
     parts = ("evaluation", "differences", "collapse", "answers")
     assert sections(page) == {"trained", "joint"} | {f"{p}_{r}" for p in parts for r in READERS}
     assert "F1 minus the second reader alone: +0.100 <small>[+0.000, +0.200]" in page
-    assert "own</dt><dd>0" in page
+    assert "<dt>private slots</dt><dd>0.25 of all, both readers' together</dd>" in page
+    assert "<dt>second reader&#39;s way</dt><dd>embeddings</dd>" in page
+    for name in ("two_readers.json", "evaluation_first.json", "evaluation_second.jsonl"):
+        with pytest.raises(RunError, match="got one that the report is made of"):
+            report(ReportConfig(tmp_path, tmp_path / name))
 
 
 @pytest.mark.parametrize(

@@ -72,21 +72,25 @@ def latentwire(config: LatentwireConfig) -> dict[str, Any]:
     """Check every case, time all of them, print the table, write the file.
 
     The compressor is untrained: what it costs does not depend on what it has learned. What parts
-    fit once is fitted on the shortest case's passages. Rows: `text_prefill` and `text_decode`,
-    `text` for both; `latents_encode`, `latents_quantise` (pack and unpack), `latents_prefill`
-    (adapter included), `latents_decode`, `latents_cached` for the last two and `latents_online` for
-    all. Tokens a second are the passage's for encoding and quantising, those of the prompt as text
-    for either prefill, and new ones else. The peak of a decode includes the prefill before it.
+    fit once, as the shares of `heads`, is fitted on the longest case's passages. Rows:
+    `text_prefill` and `text_decode`, `text` for both; `latents_encode`, `latents_quantise` (pack
+    and unpack), `latents_prefill` (adapter included), `latents_decode`, `latents_cached` for the
+    last two and `latents_online` for all. Tokens a second are the passage's for encoding and
+    quantising, those of the prompt as text for either prefill, and new ones else. The peak of a
+    decode includes the prefill before it.
 
     Raises:
-        OtherTokensError: replayed embeddings do not write what the text does, or the wire is not
-            its own inverse; nothing is timed.
+        OtherTokensError: replayed embeddings do not write what the text does, keys and values of
+            every position are read otherwise than the text, or the wire is not its own inverse;
+            nothing is timed.
+        ConfigError: `heads` with a reader whose layers look back a window only.
+        ModelError: a tokenizer that gives no passage of that many tokens back.
     """
     reader = bench_reader(config.model, config.dtype, config.seed)
     slots = SlotsConfig(config.ratio, largest=max(512, *config.tokens))
     parts = replace(read_config(config.config).compressor, slots=slots)
     compressor = Compressor(parts, reader, config.seed)
-    compressor.fit(passages(reader, max(config.batch), min(config.tokens), config.seed))
+    compressor.fit(passages(reader, max(config.batch), max(config.tokens), config.seed))
     workloads = {
         (batch, tokens): LatentwireWorkload(
             reader,

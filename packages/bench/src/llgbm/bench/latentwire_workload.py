@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from random import Random
 
@@ -15,16 +15,19 @@ from llgbm.deltas.errors import ModelError
 from llgbm.deltas.tokenizers import tokenizer_of
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.data.squad import load_squad, question_ending
-from llgbm.latentwire.evaluation.rows.latents import waited
 from llgbm.latentwire.evaluation.token_prompts import TokenPrompts
-from llgbm.latentwire.generation import DecodingConfig, Written, write
+from llgbm.latentwire.generation import DecodingConfig, Written, waited, write
 from llgbm.latentwire.latents import Latents, stack
-from llgbm.latentwire.prefix import replayed
+from llgbm.latentwire.prefix import Prefix, replayed
 from llgbm.latentwire.reader import Reader
+from llgbm.latentwire.scoring import score
 from llgbm.latentwire.wire.format import pack, unpack
 from llgbm.latentwire.wire.identity import compressor_fingerprint
 
 QUESTION = "What is this passage about?"
+# Share of guesses that keys and values of every position have in common with the text: all in
+# float32; rounded to 16 bits, keys that were turned back and forth decide some ties otherwise.
+ALIKE = 0.9
 # Places of a text that are tried before a number of tokens counts as out of reach.
 TRIES = 200
 
@@ -188,11 +191,37 @@ class LatentwireWorkload:
             raise OtherTokensError(
                 f"{name}: replayed embeddings", "the text's tokens", text, replay
             )
+        if not self.compressor.port.way.reads_embeddings:
+            whole = self.guesses_from_all(text)
+            plain = self.guesses(replayed(self.reader, self.contexts), text)
+            same = [a == b for a, b in zip(whole, plain, strict=True)]
+            if sum(same) < ALIKE * len(same):
+                what = f"{name}: keys and values of every position"
+                raise OtherTokensError(what, f"the text's guesses at {ALIKE:.0%}", plain, whole)
         once = self.packed(self.latents)
         again = self.packed(self.sent(self.latents))
         if once != again:
             prints = [[sha256(data).hexdigest()[:12] for data in each] for each in (once, again)]
             raise OtherTokensError(f"{name}: {self.scheme}", "the same bytes", *prints)
+
+    @torch.no_grad()
+    def guesses(self, prefix: Prefix, answers: Sequence[Sequence[int]]) -> list[int]:
+        """The reader's first guess at every token of given answers."""
+        guesses: list[int] = (
+            score(self.reader, prefix, self.endings, answers).logits.argmax(1).tolist()
+        )
+        return guesses
+
+    @torch.no_grad()
+    def guesses_from_all(self, answers: Sequence[Sequence[int]]) -> list[int]:
+        """... after every position's keys and values, handed in as latents are."""
+        parts = self.compressor.config
+        way = replace(parts.way, first=False)
+        parts = replace(parts, slots=replace(parts.slots, ratio=1.0), way=way)
+        whole = Compressor(parts, self.reader).eval()
+        latents = whole.encode(self.texts)
+        with whole.attached(latents):
+            return self.guesses(whole.prefix(latents), answers)
 
 
 def _all_of(new_tokens: int) -> DecodingConfig:

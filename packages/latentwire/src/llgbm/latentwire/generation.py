@@ -181,6 +181,12 @@ def is_done(reader: Reader, token: int, before: list[int]) -> bool:
     return reader.holds_new_line(token) and bool(reader.text_of([*before, token]))
 
 
+def waited(reader: Reader) -> float:
+    """The time, once the reader's device has done what it was given."""
+    wait_for_device(reader)
+    return time.perf_counter()
+
+
 def wait_for_device(reader: Reader) -> None:
     """Return when all that the reader's device was asked is done: seconds are then its own."""
     if reader.device.type == "cuda":

@@ -1,7 +1,7 @@
 """Keys and values of heads that have different numbers of them, and attention to them.
 
-What is held is what there is: nothing is padded to the head with most pairs, only to the text with
-most among those that are read together.
+Nothing is padded to the head with most pairs, only to the text with most among those that are read
+together.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ class Prefix:
 
     def __post_init__(self) -> None:
         if (bool(self.keys_values) or self.elsewhere) != (self.cache_mask is not None):
-            raise ValueError("Prefix: keys_values and cache_mask come together or not at all")
+            raise ValueError(
+                "Prefix: expected cache_mask with keys and values, here or elsewhere, alone"
+            )
         if self.keys_values and self.elsewhere:
             raise ValueError("Prefix: expected keys and values here or elsewhere, got both")
         if self.cache_mask is not None and self.mask.any():

@@ -113,7 +113,7 @@ def decode(
 
 
 def cache_of(reader: Reader, prefix: Prefix | None = None) -> Any:
-    """A fresh cache, holding the prefix's keys and values where it has any."""
+    """A fresh cache, holding the prefix's keys and values where it has any here; else counting."""
     from transformers import DynamicCache
 
     if prefix is not None and prefix.elsewhere:

@@ -25,7 +25,7 @@ from llgbm.latentwire.examples import Example
 from llgbm.latentwire.generation import DecodingConfig
 from llgbm.latentwire.reader import Reader, shown_name
 from llgbm.latentwire.training.config import TrainConfig
-from llgbm.latentwire.training.data_notes import changed_stages
+from llgbm.latentwire.training.data_notes import data_remarks
 from llgbm.latentwire.training.files import (
     RunFiles,
     check_output,
@@ -113,9 +113,7 @@ def evaluate_run(config: EvaluateConfig, rivals: Rivals | None = None) -> Evalua
     examples, note = asked_questions(
         source.questions(config.split), settings, config.split, config.questions
     )
-    if changed_stages(files, settings):
-        changed = "questions that were trained on have changed since"
-        note = f"{note}; {changed}" if note else changed
+    note = "; ".join([*filter(None, [note]), *data_remarks(files, settings)])
     if note:
         print(f"{config.run}: {note}")
     rows: list[RowConfig] = rows_by_name(config.rows or default_rows(compressor))

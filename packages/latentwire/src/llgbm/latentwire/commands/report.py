@@ -14,6 +14,9 @@ from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation
 from llgbm.latentwire.report.data import gather
 from llgbm.latentwire.report.html import render
 from llgbm.latentwire.training.files import RunFiles, check_output
+from llgbm.latentwire.two_readers.layout import READERS
+from llgbm.latentwire.two_readers.results import FILE as TWO_READERS
+from llgbm.latentwire.two_readers.results import evaluation_file
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,9 @@ def report(config: ReportConfig) -> Path:
         )
     out = config.out or config.run / "report.html"
     check_output(out, config.run)
-    read = [summary, config.run / EVALUATION, (config.run / EVALUATION).with_suffix(".jsonl")]
+    tables = [config.run / EVALUATION, *(evaluation_file(config.run, each) for each in READERS)]
+    answers = [path.with_suffix(".jsonl") for path in tables]
+    read = [summary, config.run / TWO_READERS, *tables, *answers]
     if out.resolve() in {path.resolve() for path in read}:
         raise RunError(f"{out}: expected another file, got one that the report is made of")
     ablation = Ablation.read(summary) if summary.exists() else None

@@ -21,6 +21,8 @@ from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows import ROWS, RowConfig, Setting
 from llgbm.latentwire.evaluation.rows.base import Scheme
+from llgbm.latentwire.evaluation.rows.budget_question_kept import BudgetQuestionKeptRowConfig
+from llgbm.latentwire.evaluation.rows.text import TextRowConfig
 from llgbm.latentwire.evaluation.token_prompts import TokenPrompts
 from llgbm.latentwire.examples import Example, check_examples
 from llgbm.latentwire.generation import DecodingConfig
@@ -28,7 +30,7 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.slots import SlotsConfig
 
 TEXT, BUDGET = "text", "budget_question_kept"
-# What the two were measured as, by all that they depend on.
+# Text and token budget as they were measured, by all that they depend on.
 Rivals = dict[tuple[Hashable, ...], Measured]
 
 
@@ -76,7 +78,8 @@ def evaluate(
         basis: for the row `pca`.
         schemes: for rows `unpacked`: latents [m, z] of one text as they come back, by name.
         rivals: text and token budget of other evaluations, which are not measured again where
-            they are the same here; takes up those of this one. Their seconds are those of then.
+            they are the same here; takes up those of this one. Their seconds are those of then,
+            and `settings` says whose: `taken_over`.
         scale: in words, where more is to be said than reader and number of examples.
 
     Raises:
@@ -102,16 +105,20 @@ def evaluate(
         schemes or {}, seed,
     )  # fmt: skip
     measured: dict[str, Measured] = {}
+    taken_over: list[str] = []
     in_order = sorted(rows, key=lambda config: not config.bare)
     with evaluating(compressor), torch.no_grad():
         _warm_up(setting, batch_size)
         for config in tqdm(in_order, desc="rows", unit="row", leave=False):
             label = config.label
-            key = (label, reader.fingerprint, setting.budget, decoding, batch_size, seed, *examples)
-            known = {} if rivals is None or label not in (TEXT, BUDGET) else rivals
-            if key not in known:
-                known[key] = measure(config.build(setting), label, decoding, batch_size)
-            measured[label] = known[key]
+            key = _rival_key(config, setting, decoding, batch_size)
+            if rivals is not None and key in rivals:
+                measured[label] = rivals[key]
+                taken_over.append(label)
+                continue
+            measured[label] = measure(config.build(setting), label, decoding, batch_size)
+            if rivals is not None and key:
+                rivals[key] = measured[label]
             if label == TEXT:
                 check_text_nll(reader, measured[label].result.nll)
     answers = tuple(answer for label in labels for answer in measured[label].answers)
@@ -125,6 +132,7 @@ def evaluate(
             "decoding": asdict(decoding),
             "slots": asdict(setting.budget),
             "rows": {config.label: asdict(config) for config in rows},
+            "taken_over": taken_over,
         },
         rows={label: measured[label].result for label in labels},
         intervals={
@@ -141,6 +149,19 @@ def evaluate(
         },
         answers=answers,
     )
+
+
+def _rival_key(
+    config: RowConfig, setting: Setting, decoding: DecodingConfig, batch_size: int
+) -> tuple[Hashable, ...]:
+    """All that a rival depends on; empty for other rows. Neither draws anything."""
+    reader, told = setting.reader, (config, decoding, batch_size, setting.examples)
+    on = (reader.name, reader.fingerprint, str(reader.device))
+    if type(config) is TextRowConfig:
+        return (*told, *on)
+    if type(config) is BudgetQuestionKeptRowConfig:
+        return (*told, *on, setting.budget)
+    return ()
 
 
 def check_text_nll(reader: Reader, nll: float) -> None:

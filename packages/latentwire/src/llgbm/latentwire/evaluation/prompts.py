@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 
-from llgbm.latentwire.generation import DecodingConfig, Written, write
+from llgbm.latentwire.generation import DecodingConfig, Written, waited, write
 from llgbm.latentwire.prefix import Prefix
 from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.scoring import Scored, score
@@ -20,7 +21,7 @@ class Prompts(ABC):
     Args:
         reader: that reads them.
         slots: what stands for each context, in tokens or vectors.
-        lengths: all that the reader reads before it answers, in tokens and vectors.
+        lengths: positions that the reader counts before it answers: tokens and vectors.
         encode_seconds: what it took to make them.
         quantise_seconds: of packing and unpacking, apart from that.
     """
@@ -83,8 +84,12 @@ class PrefixPrompts(Prompts):
 
     def write(self, decoding: DecodingConfig) -> Written:
         """See `Prompts.write`."""
+        begin = waited(self.reader)
         with self._attached():
-            return write(self.reader, self.prefix, self.endings, decoding)
+            # What a way places for the reader is read as a prompt is, before anything is written.
+            placed = waited(self.reader) - begin
+            written = write(self.reader, self.prefix, self.endings, decoding)
+        return replace(written, prefill_seconds=placed + written.prefill_seconds)
 
     @torch.no_grad()
     def score(self, answers: Sequence[Sequence[int]]) -> Scored:

@@ -22,6 +22,7 @@ from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.report.looks import Look, read_looks
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.files import TENSORS, RunFiles, read_settings
+from llgbm.latentwire.two_readers.files import COMMAND as TWO_COMMAND
 from llgbm.latentwire.two_readers.files import has_two_readers
 from llgbm.latentwire.two_readers.files import read_settings as shared_settings
 from llgbm.latentwire.two_readers.results import FILE as TWO_READERS
@@ -106,6 +107,7 @@ def gather(folder: Path) -> RunData:
     """
     files = RunFiles(folder)
     two = has_two_readers(files)
+    command = TWO_COMMAND if two else "llgbm-latentwire train"
     config = shared_settings(files) if two else read_settings(files)
     records = _metrics(files.metrics)
     stages: dict[str, int] = {}
@@ -116,7 +118,7 @@ def gather(folder: Path) -> RunData:
     return RunData(
         folder.resolve().name,
         config,
-        _best(files) if (files.compressor / CONFIG).exists() else None,
+        _best(files, command) if (files.compressor / CONFIG).exists() else None,
         _finished(files.finished) if files.finished.exists() else None,
         stages,
         {split: _curves(records, split) for split in SPLITS},
@@ -138,13 +140,17 @@ def _of_two(folder: Path) -> tuple[Mapping[str, Evaluation], JointResult | None]
     return found.readers, found.joint
 
 
-def _best(files: RunFiles) -> Best:
+def _best(files: RunFiles, command: str) -> Best:
     """The compressor kept, without loading it.
+
+    Args:
+        files: of the run.
+        command: that fills them.
 
     Raises:
         RunError: half-written, or without its metadata.
     """
-    description, metadata = read_module_config(files.compressor, "llgbm-latentwire train")
+    description, metadata = read_module_config(files.compressor, command)
     tensors = files.compressor / TENSORS
     check_pair(tensors, description)
     step, stage, validation = (metadata.get(key) for key in ("step", "stage", "validation"))

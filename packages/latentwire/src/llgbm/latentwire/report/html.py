@@ -61,6 +61,8 @@ def _run(run: RunData) -> dict[str, Any]:
     """What the sections of a run show."""
     compressor = run.config.compressor
     parts = {key: getattr(compressor, key) for key in as_tree(compressor)}
+    own = parts.get("second")  # the second reader's port; those above are the first one's
+    parts |= {f"second reader's {key}": getattr(own, key) for key in as_tree(own)} if own else {}
     return {
         "config": run.config,
         "parts": {key: part.name for key, part in parts.items() if hasattr(part, "name")},

@@ -7,7 +7,7 @@ from llgbm.deltas.errors import RunError, TaskError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.latentwire.data.base import Source
 from llgbm.latentwire.errors import ConfigError
-from llgbm.latentwire.training.config import StageConfig, TrainConfig
+from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.files import RunFiles
 
 
@@ -29,17 +29,32 @@ def note_data(files: RunFiles, stage: str, source: Source) -> None:
     write_json(files.data, {**noted, stage: source.fingerprint})
 
 
-def changed_stages(files: RunFiles, settings: TrainConfig) -> list[str]:
-    """Stages whose data is no longer what they were trained on, or is no longer there."""
+def data_remarks(files: RunFiles, settings: TrainConfig) -> list[str]:
+    """What is to be said of data that is no longer as a run was trained on it.
+
+    Args:
+        files: of the run.
+        settings: of the run; stages that have noted nothing are not looked at.
+
+    Returns:
+        A remark for every stage whose data has changed, or can no longer be read.
+
+    Raises:
+        RunError: a malformed note.
+    """
     noted = _noted(files)
-
-    def changed(stage: StageConfig) -> bool:
+    found = []
+    for stage in settings.stages:
+        if stage.name not in noted:
+            continue
         try:
-            return has_changed(files, stage.name, stage.data.open(settings.seed))
-        except (ConfigError, TaskError):
-            return True
-
-    return [stage.name for stage in settings.stages if stage.name in noted and changed(stage)]
+            source = stage.data.open(settings.seed)
+        except (ConfigError, TaskError) as error:
+            found.append(f"questions of stage {stage.name} can no longer be read ({error})")
+            continue
+        if has_changed(files, stage.name, source):
+            found.append(f"questions of stage {stage.name} have changed since it was trained")
+    return found
 
 
 def has_changed(files: RunFiles, stage: str, source: Source) -> bool:

@@ -73,7 +73,8 @@ class HeadsWayConfig:
 class HeadsWay(Way):
     """As many positions as the head with most pairs has, one more with `first`.
 
-    Only pairs that there are, are held: m of every head in the mean.
+    There is room for m pairs of every head in the mean, and no more; texts that are read together
+    are padded to the one with most.
     """
 
     reads_embeddings = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import abstractmethod
 from collections.abc import Sequence
 
@@ -11,8 +10,8 @@ import torch
 from llgbm.latentwire.compressor import Compressor
 from llgbm.latentwire.evaluation.prompts import PrefixPrompts, Prompts
 from llgbm.latentwire.evaluation.rows.base import Row, Setting
+from llgbm.latentwire.generation import waited
 from llgbm.latentwire.latents import Latents
-from llgbm.latentwire.reader import Reader
 
 
 class LatentsRow(Row):
@@ -58,10 +57,3 @@ class LatentsRow(Row):
             quantise_seconds=sent - middle,
             slots=None if self.compressor.pooler.slots_alike else read.counts.tolist(),
         )
-
-
-def waited(reader: Reader) -> float:
-    """The time, once the reader's device has done what it was given."""
-    if reader.device.type == "cuda":
-        torch.cuda.synchronize(reader.device)
-    return time.perf_counter()
