@@ -72,3 +72,4 @@ def test_results_do_not_say_where_a_reader_lies(tmp_path) -> None:
     assert shown_name(str(tmp_path / "tuned")) == "tuned"
     assert shown_name("smollm2-135m") == "smollm2-135m"
     assert shown_name("Qwen/Qwen2.5-0.5B") == "Qwen/Qwen2.5-0.5B"
+    assert shown_name("../tuned") == "tuned"

@@ -154,8 +154,9 @@ class Reader:
 
 
 def shown_name(name: str) -> str:
-    """A reader's name in results: of a folder by its path, the folder's alone."""
-    return Path(name).name if Path(name).is_absolute() else name
+    """A reader's name in results: of a folder elsewhere, the folder's alone."""
+    elsewhere = Path(name).is_absolute() or ".." in Path(name).parts
+    return Path(name).name if elsewhere else name
 
 
 def load_reader(

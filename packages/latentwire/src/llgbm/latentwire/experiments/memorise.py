@@ -16,7 +16,7 @@ from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.presets import LatentwirePreset
 from llgbm.latentwire.experiments.recipe import RECIPES
 from llgbm.latentwire.experiments.variants import ROW_NAMES
-from llgbm.latentwire.reader import Reader, load_reader
+from llgbm.latentwire.reader import Reader, load_reader, shown_name
 from llgbm.latentwire.training.loop import CompressorTraining
 
 
@@ -60,5 +60,5 @@ def memorise(reader: Reader, preset: LatentwirePreset, config: str, path: Path) 
         training.compressor,
         examples,
         rows_by_name(ROW_NAMES),
-        scale=f"{reader.name}, the {len(examples)} training questions themselves",
+        scale=f"{shown_name(reader.name)}, the {len(examples)} training questions themselves",
     ).write(path)
