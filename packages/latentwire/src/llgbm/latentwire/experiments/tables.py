@@ -118,7 +118,13 @@ def _transforms(preset: LatentwirePreset) -> dict[str, Variant]:
     for name in ("embedding_rms", "batch", "channel"):
         words = (*base, f"compressor.calibration.name={name}")
         found[f"calibration {name}"] = Variant(words, trained=False)
-    return found
+    # These begin as the identity, or with codes that stand for nothing yet; training also moves the
+    # adapter, hence `none`.
+    for name in ("none", "batch", "anchor_offset", "soft_codebook"):
+        words = (*base, f"compressor.transform.name={name}")
+        found[f"{name}, trained"] = Variant(words)
+    words = (*base, "compressor.calibration.name=batch")
+    return {**found, "calibration batch, trained": Variant(words)}
 
 
 TABLES: Mapping[str, Table] = MappingProxyType(
