@@ -33,14 +33,14 @@ def reader_folder(tiny_reader, teach, tmp_path_factory):
 @pytest.mark.parametrize("table", TABLES)
 def test_every_variant_of_every_table_is_a_config(table, preset) -> None:
     variants = TABLES[table].variants(PRESETS[preset])
-    configs = {name: read_config("recipe", what.words) for name, what in variants.items()}
+    configs = {name: read_config("recipe", words) for name, words in variants.items()}
     assert len({json.dumps(str(config)) for config in configs.values()}) == len(variants) >= 5
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_variant_can_be_built_with_its_losses(table, tiny_reader) -> None:
-    for what in TABLES[table].variants(PRESETS["smoke"]).values():
-        config = read_config("recipe", what.words)
+    for words in TABLES[table].variants(PRESETS["smoke"]).values():
+        config = read_config("recipe", words)
         compressor = Compressor(config.compressor, tiny_reader)
         for stage in config.stages:
             objective = Objective(stage.losses, compressor, tiny_reader)

@@ -94,13 +94,9 @@ def result_of(name: str, question: str, measured: Measured, row: str) -> Ablatio
 
 def _table(name: str) -> Callable[[Path, LatentwirePreset, str], tuple[Measured, str]]:
     def run(folder: Path, preset: LatentwirePreset, reader: str) -> tuple[Measured, str]:
-        variants = TABLES[name].variants(preset)
         trainings = {
-            (variant, 0): read_config(
-                "recipe",
-                [f"reader={reader}", *what.words, *(() if what.trained else ("stages.0.steps=0",))],
-            )
-            for variant, what in variants.items()
+            (variant, 0): read_config("recipe", [f"reader={reader}", *words])
+            for variant, words in TABLES[name].variants(preset).items()
         }
         return measured_runs(folder, trainings, Asked(preset.questions)), "latent"
 

@@ -8,20 +8,9 @@ from types import MappingProxyType
 
 from llgbm.latentwire.experiments.presets import LatentwirePreset
 
+# Overrides of the packaged config `recipe`.
 Words = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One line of a table.
-
-    Attributes:
-        words: overrides of the packaged config `recipe`.
-        trained: whether there is anything to train; else it is only built, fitted and measured.
-    """
-
-    words: Words
-    trained: bool = True
+UNTRAINED = "stages.0.steps=0"
 
 
 @dataclass(frozen=True)
@@ -30,11 +19,11 @@ class Table:
 
     Attributes:
         question: in words.
-        variants: by the name that the table shows.
+        variants: words of each by the name that the table shows.
     """
 
     question: str
-    variants: Callable[[LatentwirePreset], Mapping[str, Variant]]
+    variants: Callable[[LatentwirePreset], Mapping[str, Words]]
 
 
 def stage(
@@ -48,38 +37,40 @@ def stage(
     )
 
 
-def _poolers(preset: LatentwirePreset) -> dict[str, Variant]:
+def _poolers(preset: LatentwirePreset) -> dict[str, Words]:
     base = ("compressor.encoder.name=embeddings", stage(preset))
-    found = {
-        f"{pooler}, {ratio}x": Variant(
-            (*base, f"compressor.pooler.name={pooler}", f"compressor.slots.ratio={ratio}")
+    found: dict[str, Words] = {
+        f"{pooler}, {ratio}x": (
+            *base,
+            f"compressor.pooler.name={pooler}",
+            f"compressor.slots.ratio={ratio}",
         )
         for ratio in (2, 4)
         for pooler in ("attention", "hierarchical", "convolution", "expand", "queries")
     }
     mean = (*base, "compressor.pooler.name=mean", "compressor.slots.ratio=4")
-    return {**found, "mean, 4x": Variant(mean)}
+    return {**found, "mean, 4x": mean}
 
 
-def _encoders(preset: LatentwirePreset) -> dict[str, Variant]:
+def _encoders(preset: LatentwirePreset) -> dict[str, Words]:
     # Longer passages may have more bytes than the byte encoder reads.
     longest = min(preset.longest or 250, 250)
     base = (stage(preset, longest=longest), "compressor.slots.ratio=4")
     names = ("pretrained", "byte", "sentence", "simple", "interlingua", "embeddings")
-    return {name: Variant((*base, f"compressor.encoder.name={name}")) for name in names}
+    return {name: (*base, f"compressor.encoder.name={name}") for name in names}
 
 
-def _weights(preset: LatentwirePreset) -> dict[str, Variant]:
+def _weights(preset: LatentwirePreset) -> dict[str, Words]:
     base = ("compressor.encoder.name=embeddings", "compressor.slots.ratio=4")
-    found = {"answer alone": Variant((*base, stage(preset)))}
+    found = {"answer alone": (*base, stage(preset))}
     for term in ("reconstruction", "first_token", "prefix_kd"):
         for weight in (0.1, 1.0):
             losses = f"[{{name='answer'}}, {{name='{term}', weight={weight}}}]"
-            found[f"{term} {weight:g}"] = Variant((*base, stage(preset, losses)))
+            found[f"{term} {weight:g}"] = (*base, stage(preset, losses))
     return found
 
 
-def _annealing(preset: LatentwirePreset) -> dict[str, Variant]:
+def _annealing(preset: LatentwirePreset) -> dict[str, Words]:
     base = ("compressor.encoder.name=embeddings", "compressor.slots.ratio=4")
     falls = "start_value=1.0, end_value=0.0"
     schedules = {
@@ -90,20 +81,18 @@ def _annealing(preset: LatentwirePreset) -> dict[str, Variant]:
         "gated": f"{{shape='linear', gate=4.0, {falls}}}",
     }
     return {
-        name: Variant(
-            (
-                *base,
-                stage(
-                    preset,
-                    f"[{{name='answer'}}, {{name='reconstruction', schedule={schedule}}}]",
-                ),
-            )
+        name: (
+            *base,
+            stage(
+                preset,
+                f"[{{name='answer'}}, {{name='reconstruction', schedule={schedule}}}]",
+            ),
         )
         for name, schedule in schedules.items()
     }
 
 
-def _transforms(preset: LatentwirePreset) -> dict[str, Variant]:
+def _transforms(preset: LatentwirePreset) -> dict[str, Words]:
     base = (
         "compressor.encoder.name=embeddings",
         "compressor.pooler.name=mean",
@@ -112,19 +101,19 @@ def _transforms(preset: LatentwirePreset) -> dict[str, Variant]:
         stage(preset),
     )
     names = ("none", "rms", "batch", "nearest", "anchor_offset", "soft_codebook")
-    found = {
-        name: Variant((*base, f"compressor.transform.name={name}"), trained=False) for name in names
+    found: dict[str, Words] = {
+        name: (*base, f"compressor.transform.name={name}", UNTRAINED) for name in names
     }
     for name in ("embedding_rms", "batch", "channel"):
         words = (*base, f"compressor.calibration.name={name}")
-        found[f"calibration {name}"] = Variant(words, trained=False)
+        found[f"calibration {name}"] = (*words, UNTRAINED)
     # These begin as the identity, or with codes that stand for nothing yet; training also moves the
     # adapter, hence `none`.
     for name in ("none", "batch", "anchor_offset", "soft_codebook"):
         words = (*base, f"compressor.transform.name={name}")
-        found[f"{name}, trained"] = Variant(words)
+        found[f"{name}, trained"] = words
     words = (*base, "compressor.calibration.name=batch")
-    return {**found, "calibration batch, trained": Variant(words)}
+    return {**found, "calibration batch, trained": words}
 
 
 TABLES: Mapping[str, Table] = MappingProxyType(
