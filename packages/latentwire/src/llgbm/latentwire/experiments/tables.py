@@ -62,7 +62,7 @@ def _encoders(preset: LatentwirePreset) -> dict[str, Words]:
 
 def _weights(preset: LatentwirePreset) -> dict[str, Words]:
     base = ("compressor.encoder.name=embeddings", "compressor.slots.ratio=4")
-    found = {"answer alone": (*base, stage(preset))}
+    found: dict[str, Words] = {"answer alone": (*base, stage(preset))}
     for term in ("reconstruction", "first_token", "prefix_kd"):
         for weight in (0.1, 1.0):
             losses = f"[{{name='answer'}}, {{name='{term}', weight={weight}}}]"
