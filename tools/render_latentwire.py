@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SECONDS = ("encode_seconds", "quantise_seconds", "prefill_seconds", "decode_seconds")
@@ -46,6 +46,30 @@ def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
         "Brackets: 95% bootstrap intervals over questions and seeds, differences paired.",
         "",
     ]
+
+
+def timed(cases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Tables of the bench suite `latentwire`: what a prompt costs as latents and as text."""
+    lines = []
+    for case in cases:
+        reuses = case["break_even_reuses"]
+        even = "never" if isinstance(reuses, str) else f"after {reuses:.1f} reuses"
+        lines += [
+            f"Batch {case['batch']}, {case['tokens']} tokens in {case['slots']} slots: even "
+            f"{even}.",
+            "",
+            *_head(["", "ms (median)", "20% to 80%", "tokens/s", "peak MiB", "times the text"]),
+        ]
+        for name, row in case["rows"].items():
+            times = case["times_text"].get(name)
+            lines.append(
+                f"| {name.replace('_', ' ')} | {row['median_ms']:.0f} | {row['low_ms']:.0f} to "
+                f"{row['high_ms']:.0f} | {row['tokens_per_s']:.0f} | {row['peak_mib']:.1f} | "
+                + ("–" if times is None else f"{times:.2f}")
+                + " |"
+            )
+        lines.append("")
+    return lines
 
 
 def capacity(name: str, results: Mapping[str, Any], where: str) -> list[str]:

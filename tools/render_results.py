@@ -150,6 +150,9 @@ def benchmark(name: str, results: dict[str, Any]) -> list[str]:
     plot = f"plots/{name}.svg"
     if (BENCHES / plot).exists():
         lines += [f"![{name}](../packages/bench/results/{plot})", ""]
+    if results["suite"] == "latentwire":
+        lines += render_latentwire.timed(results["cases"])
+        return lines + _note(BENCHES / f"{name}.note.md")
     if "cases" in results:
         return lines + _cases(results["cases"])
     if results["suite"] == "generate":
