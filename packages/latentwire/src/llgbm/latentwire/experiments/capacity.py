@@ -10,7 +10,7 @@ from llgbm.deltas.environment import environment
 from llgbm.latentwire.data.sources import SquadSourceConfig
 from llgbm.latentwire.evaluation.oracle import OracleConfig, capacity_oracle
 from llgbm.latentwire.experiments.presets import LatentwirePreset
-from llgbm.latentwire.reader import load_reader
+from llgbm.latentwire.reader import load_reader, shown_name
 from llgbm.latentwire.slots import SlotsConfig
 
 KIND, SCHEMA = "latentwire capacity", 1
@@ -40,8 +40,8 @@ def measure_capacity(preset: LatentwirePreset, name: str, path: Path) -> None:
                 "schema": SCHEMA,
                 "kind": KIND,
                 "question": QUESTION,
-                "scale": f"{name}, {len(examples)} validation contexts cut to {LONGEST_TOKENS} "
-                f"tokens, {RATIO:g} tokens a slot, at most {preset.oracle_steps} steps",
+                "scale": f"{shown_name(name)}, {len(examples)} validation contexts cut to "
+                f"{LONGEST_TOKENS} tokens, {RATIO:g} tokens a slot, at most {preset.oracle_steps} steps",
                 "environment": environment(0, reader.device, reader.dtype),
                 **asdict(found),
             },
