@@ -40,8 +40,9 @@ def measure_capacity(preset: LatentwirePreset, name: str, path: Path) -> None:
                 "schema": SCHEMA,
                 "kind": KIND,
                 "question": QUESTION,
-                "scale": f"{shown_name(name)}, {len(examples)} validation contexts cut to "
-                f"{LONGEST_TOKENS} tokens, {RATIO:g} tokens a slot, at most {preset.oracle_steps} steps",
+                "scale": f"{shown_name(name)}, {len(examples)} validation contexts "
+                f"cut to {LONGEST_TOKENS} tokens, {RATIO:g} tokens a slot, "
+                f"at most {preset.oracle_steps} steps",
                 "environment": environment(0, reader.device, reader.dtype),
                 **asdict(found),
             },
