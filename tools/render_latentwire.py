@@ -14,7 +14,10 @@ def ablation(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     """Section of one table of `experiment` or `ablate`: a line a variant."""
     runs = results["runs"]
     seeds = ", ".join(map(str, results["seeds"]))
-    lines = [f"## {name}", "", f"{results['question']} {results['scale']}; seeds {seeds}. {where}"]
+    spent = results.get("seconds")
+    scale = f"{results['scale']}; seeds {seeds}"
+    scale += f"; {spent / 60:.0f} min of steps and answers" if spent else ""
+    lines = [f"## {name}", "", f"{results['question']} {scale}. {where}"]
     rivals = [
         f"minus_{rival}{metric}"
         for metric in ("", "_nll")

@@ -11,6 +11,7 @@ from llgbm.latentwire.data.sources import SquadSourceConfig
 from llgbm.latentwire.evaluation.ablation import Ablation
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.experiments.presets import PRESETS
+from llgbm.latentwire.experiments.seconds import seconds_spent
 from llgbm.latentwire.experiments.tables import TABLES
 from llgbm.latentwire.experiments.variants import folder_name
 from llgbm.latentwire.losses.objective import Objective
@@ -58,6 +59,7 @@ def test_a_table_is_run_written_and_not_run_twice(name, reader_folder, tmp_path,
     path = tmp_path / "out" / f"smoke-latentwire-{name}.json"
     result = Ablation.read(path)
     assert result.name == name
+    assert result.seconds == seconds_spent(tmp_path / "run") > 0
     assert all("f1" in numbers and "minus_text" in numbers for numbers in result.runs.values())
     if name.startswith(("recipe", "heads")):
         first = next(iter(result.runs))
@@ -102,3 +104,21 @@ def test_an_unknown_table_is_told_with_the_nearest(tmp_path, capsys) -> None:
     assert CONSOLE.run(["experiment", "poolrs", "--run", str(tmp_path / "r")]) == 2
     assert "did you mean 'poolers'" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_seconds_are_of_steps_and_rows_and_leave_out_rows_taken_over(
+    reader_folder, tmp_path
+) -> None:
+    words = ["experiment", "dimension", "--run", str(tmp_path), "--preset", "smoke"]
+    assert CONSOLE.run([*words, "--reader", str(reader_folder)]) == 0
+    path = next(tmp_path.rglob("evaluation.json"))
+    whole, one = seconds_spent(tmp_path), Evaluation.read(path)
+    steps = path.parent / "finished.json"
+    steps.write_text(json.dumps({"seconds": 60.0}))
+    assert seconds_spent(tmp_path) == pytest.approx(whole + 60, abs=0.1)
+    content = json.loads(path.read_text())
+    content["settings"]["taken_over"] = ["text"]
+    path.write_text(json.dumps(content))
+    text = one.rows["text"]
+    spared = text.encode_seconds + text.prefill_seconds + text.decode_seconds
+    assert seconds_spent(tmp_path) == pytest.approx(whole + 60 - spared, abs=0.1)

@@ -33,6 +33,7 @@ class Ablation:
         scale: in words.
         environment: commit, versions, device, seed.
         runs: combination -> quantity -> interval; `f1` of the latents is among them.
+        seconds: of all optimiser steps and answers behind it; None where nobody noted them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Ablation:
     scale: str
     environment: Mapping[str, Any]
     runs: Mapping[str, Mapping[str, Interval]]
+    seconds: float | None = None
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""

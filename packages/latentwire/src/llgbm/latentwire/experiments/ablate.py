@@ -15,6 +15,7 @@ from llgbm.latentwire.config_tree import as_tree, swept
 from llgbm.latentwire.errors import ConfigError
 from llgbm.latentwire.evaluation.ablation import ABLATION, Ablation, ablation_table
 from llgbm.latentwire.evaluation.results import Evaluation
+from llgbm.latentwire.experiments.seconds import seconds_spent
 from llgbm.latentwire.experiments.variants import Asked, folder_name, measured_runs, summarise
 from llgbm.latentwire.training.config import TrainConfig
 
@@ -85,6 +86,7 @@ def ablate(config: AblateConfig) -> dict[str, list[Evaluation]]:
         scale=first.scale,
         environment=first.environment,
         runs=summary,
+        seconds=seconds_spent(config.folder),
     ).write(config.folder / ABLATION)
     return found
 

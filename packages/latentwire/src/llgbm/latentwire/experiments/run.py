@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -19,6 +19,7 @@ from llgbm.latentwire.experiments.heads import heads_table
 from llgbm.latentwire.experiments.memorise import memorise_table
 from llgbm.latentwire.experiments.presets import PRESETS, LatentwirePreset, PresetName
 from llgbm.latentwire.experiments.recipe import embeddings_table, recipe_table
+from llgbm.latentwire.experiments.seconds import seconds_spent
 from llgbm.latentwire.experiments.tables import TABLES
 from llgbm.latentwire.experiments.variants import Asked, folder_name, measured_runs, summarise
 from llgbm.latentwire.registry import unknown
@@ -64,14 +65,15 @@ def experiment(config: ExperimentConfig) -> list[Path]:
             continue
         question, table = TABLES_BY_NAME[name]
         print(f"{name}: {question} ({config.preset})")
-        measured, row = table(config.run / config.preset / name, preset, config.reader)
-        result = result_of(name, question, measured, row)
+        folder = config.run / config.preset / name
+        measured, row = table(folder, preset, config.reader)
+        result = replace(result_of(name, question, measured, row), seconds=seconds_spent(folder))
         result.write(path)
         if name in RECIPES:
             for variant, evaluations in measured.items():
                 evaluations[0].write(path.with_stem(f"{path.stem}-{folder_name(variant)}"))
         print(ablation_table(result.runs))
-        print(f"{path}: {result.scale}")
+        print(f"{path}: {result.scale}; {result.seconds / 60:.0f} min of steps and answers")
     return written
 
 
