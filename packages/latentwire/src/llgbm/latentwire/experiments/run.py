@@ -67,13 +67,14 @@ def experiment(config: ExperimentConfig) -> list[Path]:
         print(f"{name}: {question} ({config.preset})")
         folder = config.run / config.preset / name
         measured, row = table(folder, preset, config.reader)
-        result = replace(result_of(name, question, measured, row), seconds=seconds_spent(folder))
+        spent = seconds_spent(folder)
+        result = replace(result_of(name, question, measured, row), seconds=spent)
         result.write(path)
         if name in RECIPES:
             for variant, evaluations in measured.items():
                 evaluations[0].write(path.with_stem(f"{path.stem}-{folder_name(variant)}"))
         print(ablation_table(result.runs))
-        print(f"{path}: {result.scale}; {result.seconds / 60:.0f} min of steps and answers")
+        print(f"{path}: {result.scale}; {spent / 60:.0f} min of steps and answers")
     return written
 
 
