@@ -67,3 +67,14 @@ def test_malformed_json_names_the_file_and_the_place(tmp_path, content, words) -
     with pytest.raises(RunError, match=words) as caught:
         read_json(file, RunError)
     assert str(file) in str(caught.value)
+
+
+def test_a_program_inside_a_program_takes_the_rest(capsys) -> None:
+    inner = Console("x y", "llgbm-deltas", "inside", {"go": Subcommand("m", "c", "f", "words")})
+    outer = Console("x", "llgbm-deltas", "outside", {"y": inner})
+    assert outer.run(["--help"]) == 0
+    assert "y  inside" in capsys.readouterr().out
+    assert outer.run(["y", "--help"]) == 0
+    assert "usage: x y COMMAND" in capsys.readouterr().out
+    assert outer.run(["y", "stop"]) == 2
+    assert "expected go, got 'stop'" in capsys.readouterr().err

@@ -216,3 +216,92 @@ def set_tiny_preset(tiny_run, monkeypatch):
         return tiny
 
     return make
+
+
+def quadratic_metrics(blocks) -> dict[str, float]:
+    """Two aims in tension: how near weights are to a target, and to where they began."""
+    flat = torch.cat([blocks[name].flatten().float() for name in sorted(blocks)])
+    target = torch.linspace(-1, 1, len(flat))
+    return {
+        "gain": -float((flat - target).square().mean()),
+        "retention": -float(flat.square().mean()),
+    }
+
+
+@pytest.fixture(scope="session")
+def quadratic_runs(tmp_path_factory):
+    """Return a folder of 15 runs of 5 checkpoints: noisy descents towards a target."""
+    import json
+
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("quadratic")
+    for index in range(15):
+        generator = torch.Generator().manual_seed(index)
+        lr = 0.02 + 0.01 * index
+        blocks = {
+            "one.weight": torch.zeros(4, 6),
+            "one.bias": torch.zeros(6),
+            "scale": torch.ones(1),
+        }
+        whole = sum(each.numel() for each in blocks.values())
+        target = torch.linspace(-1, 1, whole)
+        run = folder / f"run_{index:02d}"
+        run.mkdir()
+        steps = {}
+        flat = torch.zeros(whole)
+        for step in range(1, 6):
+            noise = 0.05 * torch.randn(whole, generator=generator)
+            flat = flat + lr * (target - flat + noise)
+            sizes = [blocks[name].numel() for name in sorted(blocks)]
+            parts = flat.split(sizes)
+            blocks = {
+                name: part.view(blocks[name].shape).contiguous()
+                for name, part in zip(sorted(blocks), parts, strict=True)
+            }
+            save_file(blocks, run / f"step_{step * 10}.safetensors")
+            steps[str(step * 10)] = quadratic_metrics(blocks)
+        (run / "metrics.json").write_text(
+            json.dumps({"hyperparameters": {"lr": lr, "constant": 1.0}, "steps": steps})
+        )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def quadratic_evaluator(tmp_path_factory) -> str:
+    """Return a command that measures a checkpoint of `quadratic_runs` and prints JSON."""
+    import sys
+
+    script = tmp_path_factory.mktemp("evaluator") / "measure.py"
+    script.write_text(
+        "import json, sys, torch\n"
+        "from safetensors.torch import load_file\n"
+        "blocks = load_file(sys.argv[1])\n"
+        "flat = torch.cat([blocks[name].flatten() for name in sorted(blocks)])\n"
+        "target = torch.linspace(-1, 1, len(flat))\n"
+        "print('measured')\n"
+        "print(json.dumps({'gain': -float((flat - target).square().mean()),"
+        " 'retention': -float(flat.square().mean())}))\n"
+    )
+    return f"{sys.executable} {script} {{checkpoint}}"
+
+
+@pytest.fixture(scope="session")
+def quadratic_collection(quadratic_runs, tmp_path_factory):
+    """Return the collection of `quadratic_runs`."""
+    from llgbm.generators.sideways.collection.from_folders import FolderSource, collect_folders
+
+    out = tmp_path_factory.mktemp("collections") / "quadratic"
+    return collect_folders(out, FolderSource(quadratic_runs))
+
+
+@pytest.fixture(scope="session")
+def quadratic_model(quadratic_collection):
+    """Return a sideways VAE of `quadratic_collection`."""
+    from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
+    from llgbm.generators.sideways.train import fit_sideways
+
+    training = SidewaysTraining(
+        steps=300, sizes=SidewaysSizes(latent_dim=4, directions=8, width=32, members=3)
+    )
+    return fit_sideways(quadratic_collection, quadratic_collection.folder / "model", training)

@@ -77,14 +77,15 @@ class Console:
         program: its name.
         distribution: whose version `--version` prints.
         summary: what it is for, one line.
-        subcommands: by name, in the order of the help.
+        subcommands: by name, in the order of the help; a program of its own among them takes all
+            words after its name.
         epilogue: last line of the help.
     """
 
     program: str
     distribution: str
     summary: str
-    subcommands: Mapping[str, Subcommand]
+    subcommands: Mapping[str, Subcommand | Console]
     epilogue: str = ""
 
     def usage(self) -> str:
@@ -111,6 +112,8 @@ class Console:
             print(f"error: command: expected {expected}, got {name!r}{hint}", file=sys.stderr)
             return USER_ERROR
         subcommand = self.subcommands[name]
+        if isinstance(subcommand, Console):
+            return subcommand.run(rest)
 
         def work() -> None:
             module = import_module(subcommand.module)

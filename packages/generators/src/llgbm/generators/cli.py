@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from llgbm.deltas.console import Console, Subcommand
+from llgbm.generators.sideways.cli import CONSOLE as SIDEWAYS
 
 _HERE = "llgbm.generators"
 CONSOLE = Console(
@@ -75,6 +76,7 @@ CONSOLE = Console(
             "identifiability",
             "what exposes an adapter that only matches a mean delta",
         ),
+        "sideways": SIDEWAYS,
         "report": Subcommand(
             f"{_HERE}.make_report", "ReportConfig", "make_report", "write a run's report.html"
         ),

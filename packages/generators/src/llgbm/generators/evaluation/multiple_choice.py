@@ -44,13 +44,20 @@ class ChoiceScores:
 
     def predictions(self, normalization: Normalization = "characters") -> Tensor:
         """Index of the likeliest choice, [n, e]; per character by default (acc_norm)."""
-        lengths = {"characters": self.characters, "tokens": self.tokens}.get(normalization)
-        scores = self.log_likelihood if lengths is None else self.log_likelihood / lengths
-        return scores.argmax(-1)
+        return self._scores(normalization).argmax(-1)
+
+    def right_choice(self, normalization: Normalization = "characters") -> Tensor:
+        """Log-likelihood of the right choice among all of an example, [n, e], nats."""
+        among = self._scores(normalization).log_softmax(-1)
+        return among.gather(2, self.gold.expand(len(among), -1)[..., None])[..., 0]
 
     def correct(self, normalization: Normalization = "characters") -> Tensor:
         """Whether the likeliest choice is the right one, [n, e] bool."""
         return self.predictions(normalization) == self.gold
+
+    def _scores(self, normalization: Normalization) -> Tensor:
+        lengths = {"characters": self.characters, "tokens": self.tokens}.get(normalization)
+        return self.log_likelihood if lengths is None else self.log_likelihood / lengths
 
 
 def encode_examples(

@@ -78,6 +78,7 @@ class BatchedTeachers:
         initial: n adapters to start from.
         optim: settings.
         seed: of the data order.
+        lr_scale: learning rate of every adapter as a multiple of `optim.lr`; 1 where None.
     """
 
     def __init__(
@@ -88,9 +89,12 @@ class BatchedTeachers:
         initial: LoRAWeights,
         optim: TeacherOptim,
         seed: int,
+        lr_scale: Sequence[float] | None = None,
     ) -> None:
         if initial.n != len(shards):
             raise ValueError(f"initial: expected {len(shards)} adapters, got {initial.n}")
+        if lr_scale is not None and len(lr_scale) != len(shards):
+            raise ValueError(f"lr_scale: expected {len(shards)} numbers, got {len(lr_scale)}")
         self.model, self.tokenizer, self.shards = model, tokenizer, list(shards)
         self.optim, self.seed = optim, seed
         self.spec: LoRASpec = initial.spec
@@ -100,6 +104,7 @@ class BatchedTeachers:
             lambda factor: nn.Parameter(factor.detach().to(device, torch.float32).clone())
         )
         self._lora = FunctionalLoRA(model, self.spec)
+        self._lr_scale = None if lr_scale is None else torch.tensor(lr_scale, device=device)
         self.optimizer = torch.optim.AdamW(
             self._factors(), lr=optim.lr, weight_decay=optim.weight_decay, fused=True
         )
@@ -135,9 +140,20 @@ class BatchedTeachers:
         losses = answer_losses(self.model, self._lora, self._parameters, batch)
         losses.sum().backward()
         self._clip()
-        self.optimizer.step()
+        self._optimizer_step()
         self.step += 1
         return losses.detach(), batch
+
+    def _optimizer_step(self) -> None:
+        """Step; AdamW's step, decay included, is in proportion to the learning rate."""
+        if self._lr_scale is None:
+            self.optimizer.step()
+            return
+        before = [factor.detach().clone() for factor in self._factors()]
+        self.optimizer.step()
+        with torch.no_grad():
+            for factor, old in zip(self._factors(), before, strict=True):
+                factor.sub_(old).mul_(self._lr_scale[:, None, None]).add_(old)
 
     def _clip(self) -> None:
         """Scale each adapter's gradient, not the whole batch's, down to `clip_norm`."""

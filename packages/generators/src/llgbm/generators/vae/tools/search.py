@@ -150,9 +150,7 @@ def search_latents(
         with torch.no_grad():
             weights = vae.generate_from_z(latents).to(device_of(model))
             found = score_choices(model, tokenizer, scored, weights)
-        each = (found.log_likelihood / found.characters).log_softmax(-1)
-        gold = found.gold.expand(each.shape[0], -1)[..., None]
-        return each.gather(2, gold).mean((1, 2)).tolist()
+        return found.right_choice().mean(1).tolist()
 
     best, scores = start, score(start[None])
     for _ in tqdm(range(config.generations), desc="search", unit="generation", mininterval=1.0):

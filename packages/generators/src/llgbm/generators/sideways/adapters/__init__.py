@@ -1,0 +1,1 @@
+"""Adapter runs as checkpoints: many hyperparameters, two aims in tension."""

@@ -1,0 +1,128 @@
+"""A collection of adapter runs: taught, measured, indexed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from llgbm.deltas.atomic import write_json
+from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.json_files import read_json
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.sideways.adapters.blocks import blocks_of, from_blocks
+from llgbm.generators.sideways.adapters.measure import ACCURACY, AT_ONCE
+from llgbm.generators.sideways.adapters.source import AdapterWorld
+from llgbm.generators.sideways.adapters.teach import (
+    AdapterRun,
+    checkpoint_file,
+    plan_runs,
+    teach_runs,
+)
+from llgbm.generators.sideways.collection.collection import (
+    INDEX,
+    Collection,
+    check_records,
+    read_blocks,
+)
+from llgbm.generators.sideways.collection.records import CheckpointRecord
+
+SETTINGS, MEASURED = "source.json", "measured.json"
+
+
+def collect_adapters(folder: Path, world: AdapterWorld) -> Collection:
+    """Teach and measure what the collection still lacks; write its index.
+
+    Args:
+        folder: of the collection; one with the same settings is gone on with.
+        world: base, task and settings.
+
+    Raises:
+        RunError: the folder holds a collection of other settings.
+    """
+    source = json.loads(json.dumps(world.source()))
+    _require_same(folder, source)
+    runs = plan_runs(world)
+    teach_runs(world, runs, folder)
+    metrics = _telling(_measured(folder, world, runs))
+    records = [
+        CheckpointRecord(
+            run.name,
+            step,
+            metrics[checkpoint_file(run.name, step)],
+            run.hyperparameters.numbers(),
+            checkpoint_file(run.name, step),
+        )
+        for run in runs
+        for step in _steps(world)
+    ]
+    check_records(records, folder)
+    made = Collection(folder, blocks_of(world.spec), tuple(records), source)
+    made.write()
+    return made
+
+
+def _telling(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Metrics by file without an accuracy that is the same everywhere: few examples tell little."""
+    if len({each[ACCURACY] for each in metrics.values()}) > 1:
+        return metrics
+    print(f"{ACCURACY}: the same in all {len(metrics)} checkpoints, left out: score more examples")
+    return {
+        file: {name: value for name, value in each.items() if name != ACCURACY}
+        for file, each in metrics.items()
+    }
+
+
+def load_adapters(folder: Path, world: AdapterWorld, files: Sequence[str]) -> LoRAWeights:
+    """Adapters of some of a collection's files."""
+    blocks = blocks_of(world.spec)
+    read = [read_blocks(folder / file, blocks) for file in files]
+    stacked = {block.name: torch.stack([each[block.name] for each in read]) for block in blocks}
+    return from_blocks(world.spec, stacked)
+
+
+def _steps(world: AdapterWorld) -> range:
+    every = world.runs.keep_every
+    return range(every, world.runs.steps + 1, every)
+
+
+def _require_same(folder: Path, source: dict[str, Any]) -> None:
+    """Begin a collection, or check that the one that is there has the same settings."""
+    path = folder / SETTINGS
+    if not path.exists():
+        if (folder / INDEX).exists():
+            raise RunError(f"{folder}: holds a collection of other checkpoints: choose another")
+        write_json(path, source)
+        return
+    before = read_json(path, RunError)
+    for key in sorted(source.keys() | before.keys()):
+        if source.get(key) != before.get(key):
+            raise RunError(
+                mismatch(path, key, f"{before.get(key)} as before", source.get(key))
+                + "; choose another folder for other settings"
+            )
+
+
+def _measured(
+    folder: Path, world: AdapterWorld, runs: Sequence[AdapterRun]
+) -> dict[str, dict[str, float]]:
+    """Metrics of every checkpoint by its file; those noted before are not measured again."""
+    path = folder / MEASURED
+    found: dict[str, dict[str, float]] = read_json(path, RunError) if path.exists() else {}
+    wanted = [checkpoint_file(run.name, step) for run in runs for step in _steps(world)]
+    left = [file for file in wanted if file not in found]
+    if not left:
+        return found
+    meter = world.meter()
+    with tqdm(total=len(left), desc="metrics", unit="checkpoint", mininterval=1.0) as bar:
+        for start in range(0, len(left), AT_ONCE):
+            files = left[start : start + AT_ONCE]
+            values = meter.measure(load_adapters(folder, world, files))
+            found |= dict(zip(files, values, strict=True))
+            write_json(path, found)
+            bar.update(len(files))
+    return found

@@ -1,0 +1,1 @@
+"""Checkpoints of many runs with what was measured of them."""

@@ -1,0 +1,1 @@
+"""The latent space of checkpoints and what is predicted in it."""

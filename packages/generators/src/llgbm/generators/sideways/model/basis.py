@@ -1,0 +1,126 @@
+"""Directions of weight space that checkpoints differ in, the same ones in every block.
+
+The directions are combinations of checkpoints: those that explain most of how all weights together
+differ (principal components, by the Gram matrix of the checkpoints). Within a block each direction
+has its own size, so that a checkpoint is a table of numbers, blocks by directions, whatever the
+blocks' shapes are. A decoder that is linear in its last layer and fitted by gradients from zero
+writes nothing but combinations of what it was trained on either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.sideways.collection.records import Block
+
+# Bytes of checkpoints that are held at once.
+MEMORY = 2 * 2**30
+# Of a block's mean squared size: keeps a direction that a block hardly has from growing.
+RIDGE = 1e-3
+# Statistics of a block beside its numbers along the directions.
+STATISTICS = ("log_norm", "log_distance", "log_rest")
+
+
+@dataclass(frozen=True)
+class BlockBasis:
+    """Directions, block by block.
+
+    Attributes:
+        blocks: b of them.
+        mean: by block name, of the checkpoints that the basis was fitted to, float32.
+        directions: by block name, [k, *shape] float32.
+        inverse: [b, k, k] float32, turns products with the directions into coefficients.
+    """
+
+    blocks: tuple[Block, ...]
+    mean: Mapping[str, Tensor]
+    directions: Mapping[str, Tensor]
+    inverse: Tensor
+
+    @property
+    def k(self) -> int:
+        """Number of directions."""
+        return self.inverse.shape[-1]
+
+    def read(self, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Coefficients [b, k] of one checkpoint, and statistics [b, 3] of its blocks."""
+        coefficients, statistics = [], []
+        for block, inverse in zip(self.blocks, self.inverse, strict=True):
+            whole = weights[block.name].flatten()
+            moved = whole - self.mean[block.name].flatten()
+            rows = self.directions[block.name].flatten(1)
+            found = inverse @ (rows @ moved)
+            rest = moved - found @ rows
+            coefficients.append(found)
+            norms = torch.stack([whole.norm(), moved.norm(), rest.norm()])
+            statistics.append((norms + 1e-8).log())
+        return torch.stack(coefficients), torch.stack(statistics)
+
+    def write(self, coefficients: Tensor) -> dict[str, Tensor]:
+        """Weights by block name, [n, *shape], of coefficients [n, b, k]; differentiable."""
+        return {
+            block.name: (
+                self.mean[block.name].flatten()
+                + coefficients[:, place] @ self.directions[block.name].flatten(1)
+            ).unflatten(1, block.shape)
+            for place, block in enumerate(self.blocks)
+        }
+
+
+def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBasis:
+    """Fit directions to checkpoints; where they do not fit the memory, to some of every run.
+
+    Args:
+        collection: read from disk, one checkpoint at a time.
+        places: of the checkpoints to fit to: training runs alone.
+        k: directions, fewer where there are fewer checkpoints.
+    """
+    blocks = collection.blocks
+    size = 4 * sum(block.numel for block in blocks)
+    most = max(2, MEMORY // size)
+    chosen = list(places)[:: -(-len(places) // most)]
+    held = [collection.weights(place) for place in chosen]
+    mean = {b.name: torch.stack([each[b.name] for each in held]).mean(0) for b in blocks}
+    gram = torch.zeros(len(held), len(held), dtype=torch.float64)
+    for block in blocks:
+        moved = _moved(held, block, mean)
+        gram += (moved @ moved.T).double()
+    values, vectors = torch.linalg.eigh(gram)
+    # The mean is taken out: at least one direction is nothing.
+    k = min(k, len(held) - 1)
+    top = values[-k:].flip(0).clamp_min(1e-12)
+    mix = (vectors[:, -k:].flip(1) / top.sqrt()).T.float()
+    directions: dict[str, Tensor] = {}
+    inverses = []
+    for block in blocks:
+        rows = mix @ _moved(held, block, mean)
+        directions[block.name] = rows.unflatten(1, block.shape)
+        products = (rows @ rows.T).double()
+        eased = products + RIDGE * products.diagonal().mean().clamp_min(1e-12) * torch.eye(k)
+        inverses.append(torch.linalg.inv(eased).float())
+    return BlockBasis(blocks, mean, directions, torch.stack(inverses))
+
+
+def read_all(
+    basis: BlockBasis, collection: Collection, places: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Coefficients [n, b, k] and statistics [n, b, 3] of checkpoints, read one after another."""
+    rows = [basis.read(weights) for weights in _each(collection, places)]
+    return torch.stack([row[0] for row in rows]), torch.stack([row[1] for row in rows])
+
+
+def _each(collection: Collection, places: Sequence[int]) -> Iterator[dict[str, Tensor]]:
+    for place in places:
+        yield collection.weights(place)
+
+
+def _moved(
+    held: Sequence[Mapping[str, Tensor]], block: Block, mean: Mapping[str, Tensor]
+) -> Tensor:
+    """[n, numel], how far a block of every checkpoint is from the mean."""
+    return torch.stack([(each[block.name] - mean[block.name]).flatten() for each in held])

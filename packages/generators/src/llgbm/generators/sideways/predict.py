@@ -1,0 +1,105 @@
+"""`llgbm sideways predict`: metrics of checkpoints from their weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from llgbm.deltas.peft_format import load_adapter
+from llgbm.generators.sideways.adapters.blocks import to_blocks
+from llgbm.generators.sideways.adapters.source import KIND
+from llgbm.generators.sideways.agreement import Agreement, agreements
+from llgbm.generators.sideways.baselines import BASELINES
+from llgbm.generators.sideways.collection.checkpoint_files import read_checkpoint
+from llgbm.generators.sideways.collection.from_folders import chosen_blocks
+from llgbm.generators.sideways.explore.results import note_result
+from llgbm.generators.sideways.model.files import SidewaysModel, load_sideways
+
+OURS = "sideways"
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Predict metrics of unseen runs, beside baselines, or of files.
+
+    Args:
+        model: folder that `llgbm sideways train` made.
+        checkpoints: files or PEFT folders; the collection's test runs where none are given, with
+            what was measured of them.
+    """
+
+    model: Annotated[Path, tyro.conf.Positional]
+    checkpoints: tuple[Path, ...] = ()
+
+
+def predict(config: PredictConfig) -> None:
+    """Print predictions; of test runs, how they agree with what was measured.
+
+    Raises:
+        RunError: no model, or a checkpoint that does not fit it.
+    """
+    model = load_sideways(config.model)
+    if config.checkpoints:
+        for path in config.checkpoints:
+            mean, error = predict_file(model, path)
+            said = ", ".join(f"{name} {mean[name]:.3f} ± {error[name]:.3f}" for name in mean)
+            print(f"{path}: {said}")
+        return
+    found = agreement_on_test_runs(model)
+    print(agreement_table(found))
+    note_result(config.model, "predict", {
+        "test_runs": list(model.split.test),
+        "agreement": {row: {k: asdict(v) for k, v in each.items()} for row, each in found.items()},
+    })  # fmt: skip
+
+
+def predict_file(model: SidewaysModel, path: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Metrics of one checkpoint file and their standard errors.
+
+    Raises:
+        RunError: a file that is damaged or has other blocks.
+    """
+    if model.collection.source.get("kind") == KIND and path.is_dir():
+        tensors = to_blocks(load_adapter(path), 0)
+    else:
+        tensors = dict(read_checkpoint(path).tensors)
+    blocks = chosen_blocks(tensors, model.basis.blocks, path, model.collection.folder)
+    coefficients, statistics = model.basis.read(blocks)
+    with torch.no_grad():
+        z = model.vae.encode(coefficients[None], statistics[None])
+        mean, error = model.vae.predict(z)
+    return (
+        dict(zip(model.metrics, mean[0].tolist(), strict=True)),
+        dict(zip(model.metrics, error[0].tolist(), strict=True)),
+    )
+
+
+def agreement_on_test_runs(model: SidewaysModel) -> dict[str, dict[str, Agreement]]:
+    """Agreement on the test runs, ours and every baseline's, by metric."""
+    asked, train = model.table("test"), model.train_table
+    with torch.no_grad():
+        ours = model.vae.predict(model.centres(asked))[0]
+    found = {OURS: agreements(ours, asked.metrics, model.metrics)}
+    for name, baseline in BASELINES.items():
+        found[name] = agreements(baseline(train, asked), asked.metrics, model.metrics)
+    return found
+
+
+def agreement_table(found: Mapping[str, Mapping[str, Agreement]]) -> str:
+    """Rows of R², rank correlation and mean absolute error, a metric after the other."""
+    metrics = list(next(iter(found.values())))
+    width = max(map(len, found))
+    lines = [f"{'':<{width}}" + "".join(f"  {name + ': R2, rank, error':>28}" for name in metrics)]
+    for row, each in found.items():
+        cells = ""
+        for name in metrics:
+            ranks = each[name].rank_correlation
+            said = "-" if ranks is None else f"{ranks:.3f}"
+            cells += f"  {each[name].r2:12.3f}  {said:>6}  {each[name].error:6.3f}"
+        lines.append(f"{row:<{width}}{cells}")
+    return "\n".join(lines)

@@ -1,0 +1,197 @@
+"""Adapter runs: each has its own learning rate, and metrics mean what they say."""
+
+import json
+import random
+
+import pytest
+import torch
+
+from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
+from llgbm.deltas.task import Example
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.sideways.adapters.blocks import blocks_of, from_blocks, to_blocks
+from llgbm.generators.sideways.adapters.collect import collect_adapters, load_adapters
+from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
+from llgbm.generators.sideways.adapters.source import AdapterRuns, AdapterWorld
+from llgbm.generators.sideways.adapters.teach import checkpoint_file, mixed
+from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.shards import Shard
+
+WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "warm", "cold"]
+
+
+def write_task(path, name: str, ending: str) -> str:
+    rng = random.Random(name)
+    rows = [
+        {
+            "query": f"{' '.join(rng.choices(WORDS, k=4))} {i} {ending}",
+            "choices": [" aa", " bb"],
+            "gold": int(i % 3 == 0),
+        }
+        for i in range(80)
+    ]
+    path.write_text(json.dumps({"name": name, "descriptions": [], "examples": rows}))
+    return str(path)
+
+
+@pytest.fixture
+def world(make_tiny_model, tokenizer, tmp_path):
+    runs = AdapterRuns(
+        task=write_task(tmp_path / "task.json", "task", "say:"),
+        general=write_task(tmp_path / "general.json", "general", "then"),
+        runs=4,
+        steps=4,
+        keep_every=2,
+        examples_per_step=4,
+        ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
+        scored=8,
+        texts=3,
+    )
+    return AdapterWorld.of(runs, make_tiny_model(), tokenizer)
+
+
+def test_hyperparameters_fill_their_ranges() -> None:
+    ranges = HyperparameterRanges()
+    drawn = ranges.draw(10, seed=0)
+    assert drawn == ranges.draw(10, seed=0)
+    assert drawn != ranges.draw(10, seed=1)
+    # One in every tenth of the range.
+    tenths = sorted(int(10 * each.replay / ranges.replay_high) for each in drawn)
+    assert tenths == list(range(10))
+    assert all(ranges.lr_low <= each.lr <= ranges.lr_high for each in drawn)
+    assert all(16 <= each.examples <= 256 for each in drawn)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"lr_low": 0.0}, {"lr_high": 1e-5}, {"replay_high": 1.0}, {"examples_high": 8}],
+)
+def test_ranges_that_cannot_be_are_refused(words) -> None:
+    with pytest.raises(SettingError):
+        HyperparameterRanges(**words)
+
+
+def test_replayed_examples_have_their_share() -> None:
+    own = [Example(f"q{i}", ("a", "b"), 0) for i in range(12)]
+    replayed = [Example(f"r{i}", ("c",), 0) for i in range(3)]
+    found = mixed(own, replayed, 0.25)
+    assert len(found) == 16
+    assert sum(each in replayed for each in found) == 4
+    assert mixed(own, replayed, 0.0) == tuple(own)
+
+
+def test_a_learning_rate_of_ones_own_is_that_of_a_training_alone(
+    make_tiny_model, tokenizer
+) -> None:
+    model = make_tiny_model()
+    examples = tuple(Example(f"word {i}:", (" yes", " no"), i % 2) for i in range(12))
+    shards = [Shard(name, "t", "t", "train", examples) for name in ("a", "b")]
+    spec = LoRASpec.from_model(model, 4, 8.0, ALL_LINEAR)
+    initial = LoRAWeights.initial(spec, 2, torch.Generator().manual_seed(0))
+    base = {"steps": 3, "examples_per_step": 4, "warmup_steps": 0, "weight_decay": 0.1}
+    both = BatchedTeachers(
+        model, tokenizer, shards, initial, TeacherOptim(lr=4e-3, **base), 0, [1.0, 0.25]
+    )
+    alone = BatchedTeachers(
+        model, tokenizer, shards[1:], initial.select([1]), TeacherOptim(lr=1e-3, **base), 0
+    )
+    for _ in range(3):
+        both.train_step()
+        alone.train_step()
+    for path in spec.paths:
+        # AdamW divides by a small second moment: rounding grows from 1e-7 to this.
+        torch.testing.assert_close(
+            both.weights.lora_B[path][1], alone.weights.lora_B[path][0], atol=2e-5, rtol=1e-3
+        )
+    assert not torch.allclose(both.weights.lora_B[path][0], both.weights.lora_B[path][1])
+    with pytest.raises(ValueError, match="lr_scale: expected 2 numbers, got 1"):
+        BatchedTeachers(model, tokenizer, shards, initial, TeacherOptim(**base), 0, [1.0])
+
+
+def test_an_adapter_that_changes_nothing_gains_nothing_and_keeps_all(world) -> None:
+    found = world.meter().measure(LoRAWeights.zeros(world.spec, 2))
+    for each in found:
+        assert each["gain"] == pytest.approx(0, abs=1e-5)
+        assert each["retention"] == pytest.approx(0, abs=1e-5)
+    moved = LoRAWeights.initial(world.spec, 1, torch.Generator().manual_seed(0)).map(
+        lambda factor: factor + 0.2
+    )
+    assert world.meter().measure(moved)[0]["retention"] < -1e-3
+
+
+def test_what_is_measured_at_the_end_was_not_chosen_by(world) -> None:
+    first, second = world.meter(), world.meter("test")
+    assert set(first.examples).isdisjoint(second.examples)
+    assert len(first.examples) == len(second.examples) == world.runs.scored
+    assert set(world.texts.measured.texts).isdisjoint(world.texts.tested.texts)
+
+
+def test_adapters_are_blocks_and_back(tiny_spec, make_teachers) -> None:
+    weights = make_teachers(tiny_spec, 3)
+    one = to_blocks(weights, 1)
+    assert {name: tuple(value.shape) for name, value in one.items()} == {
+        block.name: block.shape for block in blocks_of(tiny_spec)
+    }
+    again = from_blocks(tiny_spec, {name: value[None] for name, value in one.items()})
+    for path in tiny_spec.paths:
+        assert torch.equal(again.lora_A[path][0], weights.lora_A[path][1])
+        assert torch.equal(again.lora_B[path][0], weights.lora_B[path][1])
+
+
+def test_a_collection_of_runs_is_taught_measured_and_gone_on_with(world, tmp_path, capsys) -> None:
+    folder = tmp_path / "collection"
+    made = collect_adapters(folder, world)
+    assert len(made.checkpoints) == 8
+    assert {each.step for each in made.checkpoints} == {2, 4}
+    # Adapters this small choose alike everywhere.
+    assert set(made.metrics) == {"gain", "retention"}
+    assert "accuracy: the same in all 8 checkpoints, left out" in capsys.readouterr().out
+    # The run with the largest learning rate moved furthest from the base.
+    last = [made.checkpoints[places[-1]] for places in made.runs.values()]
+    fastest = max(last, key=lambda each: each.hyperparameters["log10_lr"])
+    assert fastest.metrics["retention"] == min(each.metrics["retention"] for each in last)
+    stamp = (folder / made.checkpoints[0].file).stat().st_mtime_ns
+    (folder / checkpoint_file("run_003", 4)).unlink()
+    again = collect_adapters(folder, world)
+    assert again.checkpoints == made.checkpoints
+    assert (folder / made.checkpoints[0].file).stat().st_mtime_ns == stamp
+    assert Collection.read(folder).source == again.source
+    weights = load_adapters(folder, world, [each.file for each in made.checkpoints[:2]])
+    measured = world.meter().measure(weights)
+    for record, values in zip(made.checkpoints[:2], measured, strict=True):
+        for name, value in record.metrics.items():
+            assert values[name] == pytest.approx(value, abs=1e-4)
+
+
+def test_other_settings_in_the_same_folder_are_refused(world, tmp_path) -> None:
+    from dataclasses import replace
+
+    folder = tmp_path / "collection"
+    collect_adapters(folder, world)
+    other = replace(world, runs=replace(world.runs, steps=6))
+    with pytest.raises(RunError, match="as before"):
+        collect_adapters(folder, other)
+
+
+def test_the_world_of_a_collection_is_made_again_or_refused(
+    world, make_tiny_model, tokenizer, tmp_path
+) -> None:
+    source = json.loads(json.dumps(world.source()))
+    again = AdapterWorld.of_source(source, tmp_path, make_tiny_model(), tokenizer)
+    assert again.runs == world.runs
+    assert again.spec == world.spec
+    with pytest.raises(RunError, match="base model: expected"):
+        AdapterWorld.of_source(source, tmp_path, make_tiny_model(seed=1), tokenizer)
+    with pytest.raises(RunError, match="kind 'files'"):
+        AdapterWorld.of_source({"kind": "files"}, tmp_path, make_tiny_model(), tokenizer)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"runs": 2}, {"keep_every": 5}, {"task": "boolq"}, {"scored": 0}, {"max_tokens": 1}],
+)
+def test_runs_that_cannot_be_are_refused(words) -> None:
+    with pytest.raises(SettingError):
+        AdapterRuns(**words)

@@ -1,0 +1,210 @@
+"""What is looked for in the latent space is better as predicted, and is measured for real."""
+
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llgbm.deltas.errors import RunError, SettingError
+from llgbm.generators.cli import CONSOLE
+from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.front import (
+    hypervolume,
+    reference_point,
+    spread_over_front,
+    undominated,
+)
+from llgbm.generators.sideways.explore.latent_space import LatentSpace
+from llgbm.generators.sideways.explore.meter import FilesMeter
+from llgbm.generators.sideways.explore.paths import (
+    latent_of,
+    latent_path,
+    place_of,
+    straight_path,
+    through_ends,
+)
+from llgbm.generators.sideways.explore.search import climb, evolve, to_target
+from llgbm.generators.sideways.pareto import FrontSearch, find_front
+
+POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
+
+
+@given(POINTS)
+@settings(max_examples=60, deadline=None)
+def test_fronts_and_volumes_are_those_of_counting(points) -> None:
+    table = torch.tensor(points, dtype=torch.float32)
+    front = undominated(table)
+    for index, point in enumerate(points):
+        beaten = any(
+            other[0] >= point[0] and other[1] >= point[1] and other != point for other in points
+        )
+        first = points.index(point) == index
+        assert bool(front[index]) == (not beaten and first)
+    cells = sum(any(x < a and y < b for a, b in points) for x in range(6) for y in range(6))
+    assert hypervolume(table, torch.zeros(2)) == pytest.approx(cells)
+
+
+def test_the_reference_lies_below_the_front_and_spreading_takes_the_largest_share() -> None:
+    points = torch.tensor([[0.0, 10.0], [5.0, 5.0], [10.0, 0.0], [1.0, 1.0]])
+    reference = reference_point(points)
+    assert reference.tolist() == [-1.0, -1.0]
+    chosen = spread_over_front(points, reference, 2)
+    assert chosen[0] == 1
+    assert len(chosen) == 2
+    assert 3 not in chosen
+    assert set(spread_over_front(points, reference, 9)) == {0, 1, 2}
+
+
+def test_latents_of_checkpoints_are_standard_in_their_own_space(quadratic_model) -> None:
+    space = LatentSpace.of(quadratic_model)
+    standard = space.to_standard(space.centres)
+    torch.testing.assert_close(space.from_standard(standard), space.centres, atol=1e-4, rtol=1e-4)
+    assert standard.mean(0).abs().max() < 1e-3
+    assert space.nearest(space.centres[[7]]).tolist() == [7]
+    drawn = space.sample(4000, torch.Generator().manual_seed(0))
+    assert space.strangeness(drawn).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_gradients_and_cma_climb(quadratic_model) -> None:
+    space = LatentSpace.of(quadratic_model)
+    best = quadratic_model.train_table.metrics[:, 0].max()
+    objective = to_target(quadratic_model, space, [0], best[None], 0.1, 0.1)
+    start = space.centres[:1]
+    with torch.no_grad():
+        before = float(objective(start)[0])
+        after = float(objective(climb(space, start, objective, 80))[0])
+        evolved = float(objective(evolve(space, start, objective, 10, seed=0))[0])
+    assert after > before
+    assert evolved > before
+
+
+def test_proposals_spread_along_a_front(quadratic_model) -> None:
+    aims = Aims.of(quadratic_model, (), ())
+    z = find_front(quadratic_model, aims, FrontSearch(proposals=5, samples=256))
+    with torch.no_grad():
+        predicted = quadratic_model.vae.predict(z)[0]
+    assert len(z) == 5
+    assert float(predicted[:, 0].max() - predicted[:, 0].min()) > float(
+        quadratic_model.train_table.metrics[:, 0].std()
+    )
+
+
+def test_minimised_metrics_are_turned(quadratic_model) -> None:
+    aims = Aims.of(quadratic_model, ("gain", "retention"), ("retention",))
+    picked = aims.pick(torch.tensor([[1.0, 2.0]]))
+    assert picked.tolist() == [[1.0, -2.0]]
+    assert aims.turn_back(picked).tolist() == [[1.0, 2.0]]
+    for words in (("loss",), ()), (("gain",), ()), (("gain", "retention"), ("loss",)):
+        with pytest.raises(SettingError, match="metrics: expected"):
+            Aims.of(quadratic_model, *words)
+
+
+def test_ways_begin_and_end_at_the_checkpoints(quadratic_model) -> None:
+    places = place_of(quadratic_model, "run_03/10"), place_of(quadratic_model, "run_12")
+    first, last = (quadratic_model.collection.weights(place) for place in places)
+    z = latent_path(*(latent_of(quadratic_model, place) for place in places), 5)
+    way, straight = through_ends(quadratic_model, z, first, last), straight_path(first, last, 5)
+    for blocks in (way, straight):
+        for name, value in blocks.items():
+            torch.testing.assert_close(value[0], first[name], atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(value[-1], last[name], atol=1e-6, rtol=1e-5)
+    middle = (first["one.weight"] + last["one.weight"]) / 2
+    torch.testing.assert_close(straight["one.weight"][2], middle)
+
+
+@pytest.mark.parametrize("name", ["run_99", "run_03/11", "nonsense/", ""])
+def test_unknown_checkpoints_are_named(name, quadratic_model) -> None:
+    with pytest.raises(SettingError, match="checkpoint: expected RUN"):
+        place_of(quadratic_model, name)
+
+
+def run(*words: object) -> int:
+    return CONSOLE.run(["sideways", *map(str, words)])
+
+
+def test_every_command_measures_what_it_decodes(
+    quadratic_model, quadratic_evaluator, tmp_path, capsys
+) -> None:
+    model = quadratic_model.folder
+    measured = ["--evaluate", "--evaluator", quadratic_evaluator]
+    assert run("predict", model) == 0
+    file = quadratic_model.collection.folder / quadratic_model.collection.checkpoints[0].file
+    assert run("predict", model, "--checkpoints", file) == 0
+    assert "ridge on weight statistics" in capsys.readouterr().out
+    front = tmp_path / "front"
+    words = ["--search.proposals", 4, "--search.samples", 64, *measured]
+    assert run("pareto", model, "--out", front, *words) == 0
+    assert "hypervolume, proposals, measured" in capsys.readouterr().out
+    noted = json.loads((model / "results" / "pareto.json").read_text())
+    for each in noted["proposals"]:
+        gap = each["predicted"]["gain"] - each["measured"]["gain"]
+        assert each["predicted_minus_measured"]["gain"] == pytest.approx(gap)
+    meter = FilesMeter(quadratic_evaluator, ["gain", "retention"])
+    from safetensors.torch import load_file
+
+    blocks = load_file(front / "000" / "checkpoint.safetensors")
+    real = meter.measure({name: value[None] for name, value in blocks.items()})[0]
+    assert noted["proposals"][0]["measured"] == pytest.approx(real, abs=1e-6)
+    assert run("init", model, "gain=-0.2", "--out", tmp_path / "start", *measured) == 0
+    assert (tmp_path / "start" / "start" / "checkpoint.safetensors").exists()
+    words = ["run_01", "run_02/20", "--steps", 3, "--out", tmp_path / "path", *measured]
+    assert run("interpolate", model, *words) == 0
+    assert len(list((tmp_path / "path").iterdir())) == 3
+    assert run("trajectory", model, "run_01", "--hyperparameters", "lr=0.1") == 0
+    noted = json.loads((model / "results" / "trajectory.json").read_text())
+    assert [row["step"] for row in noted["points"]] == [10, 20, 30, 40, 50]
+    assert all(row["measured"] is None for row in noted["points"])
+
+
+def test_a_trajectory_of_the_runs_own_settings_shows_what_was_measured(quadratic_model) -> None:
+    assert run("trajectory", quadratic_model.folder, "run_01/20") == 0
+    path = quadratic_model.folder / "results" / "trajectory.json"
+    rows = json.loads(path.read_text())["points"]
+    assert [row["step"] for row in rows] == [20, 30, 40, 50]
+    assert all(row["measured"]["gain"] < 0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["init", "gain"], "expected gain=NUMBER"),
+        (["init", "loss=1"], "expected one of"),
+        (["init", "gain=inf"], "finite"),
+        (["trajectory", "run_01/50"], "before the last"),
+        (["trajectory", "run_01", "--hyperparameters", "speed=1"], "expected one of"),
+        (["interpolate", "run_01", "nobody"], "checkpoint: expected RUN"),
+        (["pareto", "--metrics", "gain"], "expected 2 to 4"),
+        (["pareto", "--evaluate"], "--evaluator"),
+        (["pareto", "--evaluator", "true"], "{checkpoint}"),
+        (["predict", "--checkpoints", "nothing.safetensors"], "nothing.safetensors"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_2(
+    words, said, quadratic_model, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(words[0], quadratic_model.folder, *words[1:]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    assert said in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluator_that_fails_is_told(tmp_path) -> None:
+    import sys
+
+    blocks = {"w": torch.ones(1, 2)}
+    for script, said in (
+        ("import sys; print('x', file=sys.stderr); sys.exit(3)", "exit status 3: x"),
+        ("print('no json')", "no json"),
+        ("print('{}')", "last line of JSON"),
+    ):
+        path = tmp_path / "e.py"
+        path.write_text(script)
+        meter = FilesMeter(f"{sys.executable} {path} {{checkpoint}}", ["gain"])
+        with pytest.raises(RunError, match=said):
+            meter.measure(blocks)
+    with pytest.raises(RunError, match="evaluator: no-such-program"):
+        FilesMeter("no-such-program {checkpoint}", ["gain"]).measure(blocks)

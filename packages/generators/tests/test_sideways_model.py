@@ -1,0 +1,188 @@
+"""The latent space: blocks come back, unseen runs are predicted, files are checked."""
+
+import json
+
+import pytest
+import torch
+
+from llgbm.deltas.errors import RunError, SettingError
+from llgbm.generators.sideways.agreement import agreements
+from llgbm.generators.sideways.baselines import BASELINES
+from llgbm.generators.sideways.model import basis as basis_file
+from llgbm.generators.sideways.model.basis import fit_basis, read_all
+from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
+from llgbm.generators.sideways.model.files import load_sideways
+from llgbm.generators.sideways.model.loss import sideways_terms, weighted
+from llgbm.generators.sideways.model.scales import Scale
+from llgbm.generators.sideways.predict import OURS, agreement_on_test_runs
+from llgbm.generators.sideways.train import SidewaysTrainConfig, fit_sideways, train_sideways
+
+SIZES = SidewaysSizes(latent_dim=3, directions=6, width=16, members=2)
+
+
+def test_a_basis_with_all_directions_gives_checkpoints_back(quadratic_collection) -> None:
+    places = list(range(0, 75, 9))
+    basis = fit_basis(quadratic_collection, places, k=100)
+    assert basis.k == len(places) - 1
+    coefficients, _ = read_all(basis, quadratic_collection, places)
+    written = basis.write(coefficients)
+    for row, place in enumerate(places):
+        weights = quadratic_collection.weights(place)
+        for name, value in weights.items():
+            # The ridge on a block's directions leaves a thousandth of what they miss.
+            torch.testing.assert_close(written[name][row], value, atol=3e-3, rtol=0)
+
+
+def test_a_mixture_of_checkpoints_has_the_mixture_of_their_coefficients(
+    quadratic_collection,
+) -> None:
+    basis = fit_basis(quadratic_collection, list(range(30)), k=5)
+    first, last = (quadratic_collection.weights(place) for place in (40, 61))
+    middle = {name: (value + last[name]) / 2 for name, value in first.items()}
+    mean = (basis.read(first)[0] + basis.read(last)[0]) / 2
+    # The ridge's inverse, a thousand, times float32's rounding.
+    torch.testing.assert_close(basis.read(middle)[0], mean, atol=1e-4, rtol=1e-4)
+
+
+def test_a_small_memory_takes_some_checkpoints_of_every_run(
+    quadratic_collection, monkeypatch
+) -> None:
+    size = 4 * sum(block.numel for block in quadratic_collection.blocks)
+    monkeypatch.setattr(basis_file, "MEMORY", 20 * size)
+    read: list[int] = []
+    whole = type(quadratic_collection).weights
+
+    def counted(self, place):
+        read.append(place)
+        return whole(self, place)
+
+    monkeypatch.setattr(type(quadratic_collection), "weights", counted)
+    fit_basis(quadratic_collection, list(range(75)), k=4)
+    runs = {quadratic_collection.checkpoints[place].run for place in read}
+    assert len(read) <= 20
+    assert len(runs) == 15
+
+
+def test_scales_leave_what_never_changes_alone() -> None:
+    scale = Scale(2)
+    values = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    scale.fit(values)
+    found = scale(values)
+    assert found.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
+    assert torch.equal(scale.back(found), values)
+
+
+def test_metrics_of_unseen_runs_are_predicted_better_than_by_their_mean(quadratic_model) -> None:
+    found = agreement_on_test_runs(quadratic_model)
+    assert set(found) == {OURS, *BASELINES}
+    for metric in ("gain", "retention"):
+        assert found[OURS][metric].r2 > 0.8
+        assert found[OURS][metric].rank_correlation > 0.9
+        assert found["mean"][metric].r2 <= 0
+        assert found["mean"][metric].rank_correlation is None
+
+
+def test_the_dynamics_move_nearer_to_where_unseen_runs_go(quadratic_model) -> None:
+    table = quadratic_model.table("test")
+    ours, still = [], []
+    for rows in table.by_run().values():
+        z = quadratic_model.centres(table.select([rows[0]]))
+        numbers = quadratic_model.vae.hyperparameter_scale(table.hyperparameters[rows[:1]])
+        moved = quadratic_model.vae.dynamics.roll_out(z, numbers, table.time[rows].tolist())
+        end = quadratic_model.vae.predict(moved[0, -1:])[0]
+        ours.append((end - table.metrics[rows[-1:]]).abs())
+        still.append((table.metrics[rows[:1]] - table.metrics[rows[-1:]]).abs())
+    assert torch.cat(ours).mean(0).lt(torch.cat(still).mean(0)).all()
+
+
+def test_decoded_checkpoints_have_about_the_weights_they_are_read_from(quadratic_model) -> None:
+    table = quadratic_model.table("test")
+    z = quadratic_model.centres(table)
+    weights = quadratic_model.weights(z)
+    places = quadratic_model.split.places(quadratic_model.collection, "test")
+    real = torch.stack(
+        [quadratic_model.collection.weights(place)["one.weight"] for place in places]
+    )
+    mean = quadratic_model.basis.mean["one.weight"]
+    missed = (weights["one.weight"] - real).square().mean()
+    assert missed < 0.2 * (real - mean).square().mean()
+
+
+def test_every_term_reaches_its_part_and_weights_count(quadratic_model) -> None:
+    vae, table = quadratic_model.vae, quadratic_model.table("train")
+    training = SidewaysTraining()
+    members = torch.ones(3, len(table.runs))
+    terms = sideways_terms(vae, table, members, 0.1, torch.Generator().manual_seed(0))
+    assert set(terms) == {"metric", "recon", "kl", "dynamics"}
+    parts = {
+        "metric": vae.predictor,
+        "recon": vae.decoder,
+        "kl": vae.encoder,
+        "dynamics": vae.dynamics,
+    }
+    for name, part in parts.items():
+        parameters = list(part.parameters())
+        moved = torch.autograd.grad(terms[name], parameters, retain_graph=True, allow_unused=True)
+        assert any(each is not None and bool(each.any()) for each in moved), name
+    weights = training.weights
+    expected = (
+        terms["metric"]
+        + weights.recon * terms["recon"]
+        + weights.beta * terms["kl"]
+        + weights.dynamics * terms["dynamics"]
+    )
+    torch.testing.assert_close(weighted(terms, weights), expected)
+
+
+def test_the_same_seed_gives_the_same_model(quadratic_collection, tmp_path) -> None:
+    training = SidewaysTraining(steps=5, sizes=SIZES)
+    first, again = (
+        fit_sideways(quadratic_collection, tmp_path / name, training) for name in ("a", "b")
+    )
+    other = fit_sideways(
+        quadratic_collection, tmp_path / "c", SidewaysTraining(steps=5, sizes=SIZES, seed=1)
+    )
+    states = [each.vae.state_dict() for each in (first, again, other)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert any(not torch.equal(value, states[2][name]) for name, value in states[0].items())
+
+
+def test_a_model_is_not_replaced_unasked(quadratic_collection, tmp_path) -> None:
+    training = SidewaysTraining(steps=2, sizes=SIZES)
+    config = SidewaysTrainConfig(quadratic_collection.folder, tmp_path / "model", training)
+    train_sideways(config)
+    with pytest.raises(RunError, match="give --overwrite"):
+        train_sideways(config)
+
+
+def test_damaged_models_are_refused(quadratic_collection, tmp_path) -> None:
+    folder = tmp_path / "model"
+    fit_sideways(quadratic_collection, folder, SidewaysTraining(steps=2, sizes=SIZES))
+    for file in ("basis.safetensors", "sideways.safetensors"):
+        whole = (folder / file).read_bytes()
+        (folder / file).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(RunError, match=file):
+            load_sideways(folder)
+        (folder / file).write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    config["metadata"]["split"]["test"] = ["another"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="train again"):
+        load_sideways(folder)
+
+
+def test_agreement_is_the_textbooks() -> None:
+    predicted, measured = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [3.0], [5.0]])
+    found = agreements(predicted, measured, ["m"])["m"]
+    assert found.r2 == pytest.approx(1 - 2 / 8)
+    assert found.rank_correlation == pytest.approx(1.0)
+    assert found.error == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"width": 30}, {"width": 0}, {"latent_dim": 0}, {"directions": 0}, {"members": 1}],
+)
+def test_sizes_that_cannot_be_are_refused(words) -> None:
+    with pytest.raises(SettingError):
+        SidewaysSizes(**words)
