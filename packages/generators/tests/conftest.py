@@ -305,3 +305,28 @@ def quadratic_model(quadratic_collection):
         steps=300, sizes=SidewaysSizes(latent_dim=4, directions=8, width=32, members=3)
     )
     return fit_sideways(quadratic_collection, quadratic_collection.folder / "model", training)
+
+
+@pytest.fixture
+def words_task(tmp_path) -> Callable[[str], str]:
+    """Return a writer of tasks of 80 examples with queries that differ; it returns their file."""
+    import json
+    import random
+
+    words = ["red", "blue", "green", "small", "large", "round", "old", "new", "warm", "cold"]
+
+    def write(name: str) -> str:
+        rng = random.Random(name)
+        rows = [
+            {
+                "query": f"{' '.join(rng.choices(words, k=4))} {i} say:",
+                "choices": [" aa", " bb"],
+                "gold": int(i % 3 == 0),
+            }
+            for i in range(80)
+        ]
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"name": name, "descriptions": [], "examples": rows}))
+        return str(path)
+
+    return write

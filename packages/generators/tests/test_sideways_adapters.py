@@ -1,7 +1,6 @@
 """Adapter runs: each has its own learning rate, and metrics mean what they say."""
 
 import json
-import random
 
 import pytest
 import torch
@@ -19,28 +18,12 @@ from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.shards import Shard
 
-WORDS = ["red", "blue", "green", "small", "large", "round", "old", "new", "warm", "cold"]
-
-
-def write_task(path, name: str, ending: str) -> str:
-    rng = random.Random(name)
-    rows = [
-        {
-            "query": f"{' '.join(rng.choices(WORDS, k=4))} {i} {ending}",
-            "choices": [" aa", " bb"],
-            "gold": int(i % 3 == 0),
-        }
-        for i in range(80)
-    ]
-    path.write_text(json.dumps({"name": name, "descriptions": [], "examples": rows}))
-    return str(path)
-
 
 @pytest.fixture
-def world(make_tiny_model, tokenizer, tmp_path):
+def world(make_tiny_model, tokenizer, words_task):
     runs = AdapterRuns(
-        task=write_task(tmp_path / "task.json", "task", "say:"),
-        general=write_task(tmp_path / "general.json", "general", "then"),
+        task=words_task("task"),
+        general=words_task("general"),
         runs=4,
         steps=4,
         keep_every=2,

@@ -156,6 +156,12 @@ def test_every_command_measures_what_it_decodes(
     noted = json.loads((model / "results" / "trajectory.json").read_text())
     assert [row["step"] for row in noted["points"]] == [10, 20, 30, 40, 50]
     assert all(row["measured"] is None for row in noted["points"])
+    assert run("report", model) == 0
+    page = (model / "report.html").read_text()
+    assert page.count("<svg") == 4
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for words in ("predicted − measured", "ridge on weight statistics", "From run_01 to run_02/20"):
+        assert words in page
 
 
 def test_a_trajectory_of_the_runs_own_settings_shows_what_was_measured(quadratic_model) -> None:

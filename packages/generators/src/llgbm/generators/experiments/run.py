@@ -26,6 +26,7 @@ Experiment = Literal[
     "objective",
     "probes",
     "representation",
+    "sideways",
     "vae-augmentation",
     "vae-comparison",
     "vae-discrete",
@@ -47,7 +48,8 @@ class ExperimentConfig:
         preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`.
         run: run folder; experiments with the same teachers can share it. Where not given:
             runs/PRESET-experiments; runs/PRESET-vae or runs/PRESET-vae-disjoint for `vae-` ones;
-            runs/PRESET-vae-transfer. A second call goes on where the first stopped.
+            runs/PRESET-vae-transfer; runs/PRESET-sideways. A second call goes on where the first
+            stopped.
         out: file that the results are copied to; a folder for `main`.
         variants: names of those to run, of an ablation; all where not given.
         teachers: of a `vae-` experiment: `shared`, runs on the same examples in other orders, or
@@ -80,7 +82,7 @@ class ExperimentConfig:
             raise SettingError(
                 f"transfer_from and sources: expected neither for {self.name}, got {got}"
             )
-        if self.name in ("composition", "main") and self.variants:
+        if self.name in ("composition", "main", "sideways") and self.variants:
             raise SettingError(f"variants: expected none for {self.name}, got {self.variants}")
 
     @property
@@ -92,7 +94,7 @@ class ExperimentConfig:
     def root(self) -> Path:
         """The run folder given, or the preset's."""
         suffix = "experiments"
-        if self.name == "vae-transfer":
+        if self.name in ("vae-transfer", "sideways"):
             suffix = self.name
         elif self.is_vae:
             suffix = "vae-disjoint" if self.teachers == "disjoint" else "vae"
@@ -128,6 +130,14 @@ def _work(config: ExperimentConfig, root: Path) -> Callable[[], object]:
             config.preset, root, out=config.out, base_model=config.base_model, seed=config.seed
         )
         return partial(run_composition, composition)
+    if config.name == "sideways":
+        from llgbm.generators.sideways.experiment.run import (
+            SidewaysExperimentConfig,
+            run_sideways_experiment,
+        )
+
+        sideways = SidewaysExperimentConfig(root, config.preset, config.out, *base)
+        return partial(run_sideways_experiment, sideways)
     if config.is_vae:
         from llgbm.generators.vae.experiments.config import VAEExperimentConfig
         from llgbm.generators.vae.experiments.run import run_vae_experiment

@@ -35,5 +35,11 @@ CONSOLE = Console(
             "trajectory",
             "where training would go from a checkpoint",
         ),
+        "report": Subcommand(
+            f"{_HERE}.report.make_report",
+            "SidewaysReportConfig",
+            "make_report",
+            "a page of all of this",
+        ),
     },
 )

@@ -1,0 +1,1 @@
+"""What a sideways VAE is good for, measured: predictions, fronts, starts and trajectories."""

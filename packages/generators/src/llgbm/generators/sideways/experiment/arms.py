@@ -1,0 +1,106 @@
+"""Who may name checkpoints for a front, each as many, from training runs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.front import (
+    hypervolume,
+    reference_point,
+    spread_over_front,
+)
+from llgbm.generators.sideways.explore.latent_space import LatentSpace
+from llgbm.generators.sideways.model.files import SidewaysModel
+from llgbm.generators.sideways.pareto import FrontSearch, find_front
+
+Blocks = dict[str, Tensor]
+PROPOSALS, CHECKPOINTS = "proposals", "training checkpoints"
+
+
+class FrontArms:
+    """Names at most `count` checkpoints an arm.
+
+    Args:
+        model: fitted to the training runs.
+        aims: of the front.
+        count: most of an arm.
+        seed: of searches and draws.
+    """
+
+    def __init__(self, model: SidewaysModel, aims: Aims, count: int, seed: int) -> None:
+        self.model, self.aims, self.count, self.seed = model, aims, count, seed
+        self.places = model.split.places(model.collection, "train")
+        self.points = aims.pick(model.train_table.metrics)
+        self.reference = reference_point(self.points)
+        self.front = spread_over_front(self.points, self.reference, count)
+        self.latents = find_front(model, aims, FrontSearch(proposals=count, seed=seed))
+
+    def named(self) -> Mapping[str, Callable[[], list[Blocks]]]:
+        """Arms by name."""
+        return {
+            CHECKPOINTS: lambda: self._read(self.front),
+            PROPOSALS: lambda: self._decoded(self.latents),
+            "nearest checkpoints": self._nearest,
+            "weight interpolation": self._between,
+            "model soups": self._soups,
+            "best run": self._best_run,
+            "random latents": self._random,
+        }
+
+    def _read(self, rows: Sequence[int]) -> list[Blocks]:
+        return [self.model.collection.weights(self.places[row]) for row in rows]
+
+    def _decoded(self, z: Tensor) -> list[Blocks]:
+        with torch.no_grad():
+            blocks = self.model.weights(z)
+        return [{name: each[row] for name, each in blocks.items()} for row in range(len(z))]
+
+    def _nearest(self) -> list[Blocks]:
+        """The training checkpoints whose latents are nearest to the proposals'."""
+        space = LatentSpace.of(self.model)
+        return self._read(sorted(set(space.nearest(self.latents).tolist())))
+
+    def _between(self) -> list[Blocks]:
+        """Half way between neighbours on the training front, then a third."""
+        ordered = sorted(self.front, key=lambda row: float(self.points[row, 0]))
+        pairs = list(pairwise(ordered))
+        ends = {row: blocks for row, blocks in zip(ordered, self._read(ordered), strict=True)}
+        found: list[Blocks] = []
+        for share in (1 / 2, 1 / 3, 2 / 3):
+            for first, last in pairs:
+                if len(found) < self.count:
+                    found.append(mixture([ends[first], ends[last]], [1 - share, share]))
+        return found or self._read(ordered)
+
+    def _soups(self) -> list[Blocks]:
+        """Plain means of the two, three, ... checkpoints that do best in sum."""
+        spread = self.points.std(0).clamp_min(1e-9)
+        order = (self.points / spread).sum(1).argsort(descending=True).tolist()
+        read = self._read(order[: self.count + 1])
+        return [mixture(read[:size], [1 / size] * size) for size in range(2, len(read) + 1)]
+
+    def _best_run(self) -> list[Blocks]:
+        """Checkpoints of the run that alone dominates most."""
+        runs = self.model.train_table.by_run()
+        best = max(runs.values(), key=lambda rows: hypervolume(self.points[rows], self.reference))
+        chosen = spread_over_front(self.points[best], self.reference, self.count)
+        return self._read([best[place] for place in chosen] or best[-1:])
+
+    def _random(self) -> list[Blocks]:
+        space = LatentSpace.of(self.model)
+        generator = torch.Generator().manual_seed(self.seed)
+        return self._decoded(space.sample(self.count, generator))
+
+
+def mixture(blocks: Sequence[Blocks], shares: Sequence[float]) -> Blocks:
+    """Weighted sum of checkpoints, tensor by tensor."""
+    return {
+        name: sum((share * each[name] for share, each in zip(shares, blocks, strict=True)),
+                  torch.zeros_like(blocks[0][name]))
+        for name in blocks[0]
+    }  # fmt: skip

@@ -1,0 +1,212 @@
+"""`llgbm experiment sideways`: collect, then fit, propose and measure for several seeds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+
+from llgbm.deltas.environment import environment
+from llgbm.generators.experiments.presets import PresetName
+from llgbm.generators.sideways.adapters.blocks import from_blocks
+from llgbm.generators.sideways.adapters.collect import collect_adapters
+from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
+from llgbm.generators.sideways.adapters.source import AdapterWorld
+from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.sideways.experiment.arms import PROPOSALS, Blocks, FrontArms
+from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
+from llgbm.generators.sideways.experiment.results import (
+    FrontArm,
+    Gap,
+    SeedResults,
+    SidewaysResults,
+)
+from llgbm.generators.sideways.experiment.starts import measure_starts, target_of
+from llgbm.generators.sideways.experiment.trajectories import end_errors
+from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.front import hypervolume
+from llgbm.generators.sideways.explore.paths import (
+    latent_of,
+    latent_path,
+    straight_path,
+    through_ends,
+)
+from llgbm.generators.sideways.model.files import SidewaysModel, load_sideways
+from llgbm.generators.sideways.predict import agreement_on_test_runs
+from llgbm.generators.sideways.train import FINISHED, fit_sideways
+
+
+@dataclass(frozen=True)
+class SidewaysExperimentConfig:
+    """What the experiment is asked for.
+
+    Args:
+        run: folder of the collection and its models.
+        preset: sizes.
+        out: file of the results; RUN/results.json where None.
+        base_model: `smollm2-135m`, a local folder or a hub id.
+        seed: of the runs.
+        sizes: of your own, in place of the preset's.
+    """
+
+    run: Path
+    preset: PresetName = "demo"
+    out: Path | None = None
+    base_model: str = "smollm2-135m"
+    seed: int = 0
+    sizes: SidewaysPreset | None = None
+
+
+def run_sideways_experiment(
+    config: SidewaysExperimentConfig, model: nn.Module | None = None, tokenizer: Any = None
+) -> SidewaysResults:
+    """Run, print and write; what was taught, measured or fitted before is not done again.
+
+    Args:
+        config: settings.
+        model: the loaded base; loaded here where None.
+        tokenizer: of the base.
+
+    Raises:
+        RunError: the folder holds a collection of other settings.
+    """
+    sizes = config.sizes or SIDEWAYS_PRESETS[config.preset]
+    if config.sizes is None:
+        runs = replace(sizes.runs, base_model=config.base_model, seed=config.seed)
+        sizes = replace(sizes, runs=runs)
+    began = time.perf_counter()
+    world = AdapterWorld.of(sizes.runs, model, tokenizer)
+    collection = collect_adapters(config.run / "collection", world)
+    seconds = {"collect": time.perf_counter() - began}
+    meters = world.meter("validation"), world.meter("test")
+    found: dict[str, SeedResults] = {}
+    references: dict[str, dict[str, float]] = {}
+    for seed in sizes.seeds:
+        began = time.perf_counter()
+        fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
+        aims = Aims.of(fitted, (GAIN, RETENTION), ())
+        arms = FrontArms(fitted, aims, sizes.proposals, seed)
+        found[str(seed)] = _measured(fitted, world, meters, aims, arms, sizes, seed)
+        references[str(seed)] = dict(
+            zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True)
+        )
+        seconds[f"seed {seed}"] = time.perf_counter() - began
+    numbers = sum(block.numel for block in collection.blocks)
+    results = SidewaysResults(
+        config.preset,
+        f"{sizes.runs.base_model}, {len(collection.checkpoints)} checkpoints of "
+        f"{len(collection.runs)} runs on {sizes.runs.task}, {numbers:,} numbers each, measured on "
+        f"{sizes.runs.scored} examples and {sizes.runs.texts} texts",
+        environment(config.seed, torch.device("cpu"), torch.float32),
+        collection.metrics,
+        references,
+        found,
+        {name: round(value, 1) for name, value in seconds.items()},
+    )
+    path = config.out or config.run / "results.json"
+    results.write(path)
+    print(summary(results))
+    print(f"{path}: {results.scale}")
+    return results
+
+
+def _fitted(
+    folder: Path, collection: Collection, sizes: SidewaysPreset, seed: int
+) -> SidewaysModel:
+    if (folder / FINISHED).exists():
+        return load_sideways(folder)
+    return fit_sideways(collection, folder, replace(sizes.training, seed=seed))
+
+
+def _measured(
+    model: SidewaysModel,
+    world: AdapterWorld,
+    meters: tuple[AdapterMeter, AdapterMeter],
+    aims: Aims,
+    arms: FrontArms,
+    sizes: SidewaysPreset,
+    seed: int,
+) -> SeedResults:
+    """Everything about one seed."""
+    validation, test = meters
+    fronts = {}
+    for name, make in arms.named().items():
+        values = _measure(world, test, make())
+        points = aims.pick(torch.tensor([[each[m] for m in model.metrics] for each in values]))
+        fronts[name] = FrontArm(hypervolume(points, arms.reference), tuple(values))
+        print(f"seed {seed}, {name}: hypervolume {fronts[name].hypervolume:.4f}")
+    with torch.no_grad():
+        predicted = model.vae.predict(arms.latents)[0].tolist()
+    real = _measure(world, validation, arms.named()[PROPOSALS]())
+    return SeedResults(
+        agreement_on_test_runs(model),
+        fronts,
+        tuple(
+            Gap(dict(zip(model.metrics, guess, strict=True)), {m: each[m] for m in model.metrics})
+            for guess, each in zip(predicted, real, strict=True)
+        ),
+        measure_starts(model, world, validation, sizes.start_steps, sizes.start_every, seed),
+        target_of(model),
+        end_errors(model),
+        _path(model, world, test, aims, sizes.path),
+    )
+
+
+def _measure(
+    world: AdapterWorld, meter: AdapterMeter, checkpoints: Sequence[Blocks]
+) -> list[dict[str, float]]:
+    stacked = {name: torch.stack([each[name] for each in checkpoints]) for name in checkpoints[0]}
+    return meter.measure(from_blocks(world.spec, stacked))
+
+
+def _path(
+    model: SidewaysModel, world: AdapterWorld, meter: AdapterMeter, aims: Aims, steps: int
+) -> dict[str, tuple[dict[str, float], ...]]:
+    """Both ways between the test checkpoints that gain most and that keep most."""
+    places = model.split.places(model.collection, "test")
+    points = aims.pick(model.table("test").metrics)
+    ends = [places[int(points[:, place].argmax())] for place in range(2)]
+    first, last = (model.collection.weights(place) for place in ends)
+    z = latent_path(latent_of(model, ends[0]), latent_of(model, ends[1]), steps)
+    ways = {
+        "latent": through_ends(model, z, first, last),
+        "weights": straight_path(first, last, steps),
+    }
+    return {
+        name: tuple(meter.measure(from_blocks(world.spec, blocks))) for name, blocks in ways.items()
+    }
+
+
+def summary(results: SidewaysResults) -> str:
+    """The main numbers as lines, means over seeds."""
+    seeds = list(results.seeds.values())
+    lines = []
+    for name in seeds[0].agreement:
+        cells = [
+            f"{metric} R2 {fmean(seed.agreement[name][metric].r2 for seed in seeds):.3f}"
+            for metric in results.metrics
+        ]
+        lines.append(f"predicted by {name}: " + ", ".join(cells))
+    for name in seeds[0].fronts:
+        volumes = [seed.fronts[name].hypervolume for seed in seeds]
+        each = ", ".join(f"{volume:.4f}" for volume in volumes)
+        lines.append(f"hypervolume of {name}: {fmean(volumes):.4f} ({each})")
+    for metric in results.metrics:
+        gaps = [gap.predicted[metric] - gap.measured[metric] for s in seeds for gap in s.gaps]
+        lines.append(f"predicted minus measured {metric}: {fmean(gaps):+.4f}")
+    for name in seeds[0].starts:
+        steps = [seed.starts[name].steps for seed in seeds]
+        lines.append(f"steps to the target from {name}: {', '.join(map(str, steps))}")
+    for name in seeds[0].ends:
+        cells = [
+            f"{metric} {fmean(seed.ends[name][metric] for seed in seeds):.4f}"
+            for metric in results.metrics
+        ]
+        lines.append(f"error at the end of runs by {name}: " + ", ".join(cells))
+    return "\n".join(lines)

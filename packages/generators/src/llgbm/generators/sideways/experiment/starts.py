@@ -1,0 +1,129 @@
+"""Steps that a training needs to a target: from a proposed start, a checkpoint, and afresh."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import geometric_mean
+
+import torch
+from torch import Tensor
+
+from llgbm.deltas.tasks import load_task
+from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.sideways.adapters.blocks import from_blocks
+from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
+from llgbm.generators.sideways.adapters.source import AdapterWorld
+from llgbm.generators.sideways.init import InitSearch, find_start
+from llgbm.generators.sideways.model.files import SidewaysModel
+from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
+from llgbm.generators.teachers.shards import Shard
+
+# Of the training checkpoints: what a target gains and keeps.
+GAIN_QUANTILE, RETENTION_QUANTILE = 0.9, 0.5
+PROPOSED, NEAREST, FRESH = "proposed start", "nearest checkpoint", "fresh start"
+
+
+@dataclass(frozen=True)
+class StartRow:
+    """One start.
+
+    Attributes:
+        steps: first measured step at which both metrics reach the target; None where none does.
+        first: metrics of the start itself.
+        last: after all steps.
+    """
+
+    steps: int | None
+    first: Mapping[str, float]
+    last: Mapping[str, float]
+
+
+def target_of(model: SidewaysModel) -> dict[str, float]:
+    """Gain that a tenth of the training checkpoints have, with what half of those keep at least."""
+    table = model.train_table.metrics
+    gain, kept = table[:, model.metric(GAIN)], table[:, model.metric(RETENTION)]
+    high = float(gain.quantile(GAIN_QUANTILE))
+    return {GAIN: high, RETENTION: float(kept[gain >= high].quantile(RETENTION_QUANTILE))}
+
+
+def measure_starts(
+    model: SidewaysModel,
+    world: AdapterWorld,
+    meter: AdapterMeter,
+    steps: int,
+    every: int,
+    seed: int,
+) -> dict[str, StartRow]:
+    """Train from every start on the same new examples, side by side.
+
+    Args:
+        model: that proposes.
+        world: base and task.
+        meter: of the examples that a target is told by.
+        steps: most.
+        every: steps between measurements.
+        seed: of the search, and of the data's order.
+    """
+    target = target_of(model)
+    starts = _starts(model, world, target, seed)
+    task = load_task(world.runs.task, seed=world.runs.seed)
+    names = list(starts)
+    ranges = world.runs.ranges
+    shards = [Shard(f"start-{seed}", task.name, task.family, "train", task.train) for _ in names]
+    teachers = BatchedTeachers(
+        world.model,
+        world.tokenizer,
+        shards,
+        LoRAWeights.concatenate([starts[name] for name in names]),
+        TeacherOptim(
+            steps=steps,
+            examples_per_step=world.runs.examples_per_step,
+            lr=geometric_mean([ranges.lr_low, ranges.lr_high]),
+            warmup_steps=min(3, steps),
+            max_tokens=world.runs.max_tokens,
+        ),
+        seed,
+    )
+    curves = [meter.measure(teachers.weights)]
+    while teachers.step < steps:
+        teachers.train_step()
+        if teachers.step % every == 0 or teachers.step == steps:
+            curves.append(meter.measure(teachers.weights))
+    when = [*range(0, steps, every), steps]
+    return {
+        name: StartRow(
+            next(
+                (
+                    step
+                    for step, values in zip(when, curves, strict=True)
+                    if all(values[place][metric] >= value for metric, value in target.items())
+                ),
+                None,
+            ),
+            curves[0][place],
+            curves[-1][place],
+        )
+        for place, name in enumerate(names)
+    }
+
+
+def _starts(
+    model: SidewaysModel, world: AdapterWorld, target: Mapping[str, float], seed: int
+) -> dict[str, LoRAWeights]:
+    """Adapters to start from."""
+    z = find_start(model, dict(target), InitSearch(seed=seed))
+    with torch.no_grad():
+        proposed = from_blocks(world.spec, model.weights(z))
+    table = model.train_table.metrics
+    places = [model.metric(name) for name in target]
+    off: Tensor = (table[:, places] - torch.tensor(list(target.values()))) / table[:, places].std(0)
+    row = int(off.square().sum(1).argmin())
+    place = model.split.places(model.collection, "train")[row]
+    read = {name: each[None] for name, each in model.collection.weights(place).items()}
+    generator = torch.Generator().manual_seed(world.runs.seed)
+    return {
+        PROPOSED: proposed,
+        NEAREST: from_blocks(world.spec, read),
+        FRESH: LoRAWeights.initial(world.spec, 1, generator),
+    }

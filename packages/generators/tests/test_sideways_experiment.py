@@ -1,0 +1,93 @@
+"""The sideways experiment measures every arm on examples that nothing was chosen by."""
+
+import json
+
+import pytest
+import torch
+
+from llgbm.deltas.errors import RunError
+from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
+from llgbm.generators.sideways.adapters.source import AdapterRuns
+from llgbm.generators.sideways.experiment.arms import CHECKPOINTS, PROPOSALS, mixture
+from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
+from llgbm.generators.sideways.experiment.results import SidewaysResults
+from llgbm.generators.sideways.experiment.run import (
+    SidewaysExperimentConfig,
+    run_sideways_experiment,
+    summary,
+)
+from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
+
+
+@pytest.fixture
+def config(tmp_path, words_task):
+    runs = AdapterRuns(
+        task=words_task("task"),
+        general=words_task("general"),
+        runs=5,
+        steps=6,
+        keep_every=2,
+        examples_per_step=4,
+        ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
+        scored=8,
+        texts=3,
+    )
+    sizes = SidewaysPreset(
+        runs,
+        SidewaysTraining(
+            steps=20, sizes=SidewaysSizes(latent_dim=3, directions=4, width=16, members=2)
+        ),
+        seeds=(0, 1),
+        proposals=3,
+        path=3,
+        start_steps=4,
+    )
+    return SidewaysExperimentConfig(tmp_path / "run", out=tmp_path / "results.json", sizes=sizes)
+
+
+def test_the_experiment_answers_every_question_and_is_gone_on_with(
+    config, make_tiny_model, tokenizer
+) -> None:
+    results = run_sideways_experiment(config, make_tiny_model(), tokenizer)
+    assert SidewaysResults.read(config.out) == results
+    assert set(results.seeds) == {"0", "1"}
+    for seed in results.seeds.values():
+        assert {CHECKPOINTS, PROPOSALS, "weight interpolation", "model soups"} <= set(seed.fronts)
+        assert all(1 <= len(arm.measured) <= 3 for arm in seed.fronts.values())
+        assert all(arm.hypervolume >= 0 for arm in seed.fronts.values())
+        assert len(seed.gaps) == len(seed.fronts[PROPOSALS].measured)
+        assert set(seed.starts) == {"proposed start", "nearest checkpoint", "fresh start"}
+        assert seed.starts["fresh start"].first["gain"] == pytest.approx(0, abs=1e-5)
+        assert set(seed.ends) == {"latent dynamics", "last value", "mean curve"}
+        assert [len(way) for way in seed.path.values()] == [3, 3]
+        # Both ways begin and end at the same checkpoints.
+        for place in (0, 2):
+            first, second = (way[place] for way in seed.path.values())
+            assert first["gain"] == pytest.approx(second["gain"], abs=1e-4)
+    assert "hypervolume of proposals" in summary(results)
+    stamp = (config.run / "model-0" / "finished.json").stat().st_mtime_ns
+    again = run_sideways_experiment(config, make_tiny_model(), tokenizer)
+    assert (config.run / "model-0" / "finished.json").stat().st_mtime_ns == stamp
+    assert again.seeds["0"].ends == results.seeds["0"].ends
+
+
+def test_results_of_another_kind_are_refused(tmp_path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps({"schema": 1, "kind": "other"}))
+    with pytest.raises(RunError, match="schema and kind"):
+        SidewaysResults.read(path)
+    path.write_text(json.dumps({"schema": 1, "kind": "sideways experiment", "seeds": 3}))
+    with pytest.raises(RunError, match="expected a sideways experiment"):
+        SidewaysResults.read(path)
+
+
+def test_a_mixture_is_a_weighted_sum() -> None:
+    first, last = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}
+    assert mixture([first, last], [0.25, 0.75])["w"].tolist() == [2.5, 5.0]
+
+
+def test_the_small_preset_has_the_checkpoints_that_are_asked_of_it() -> None:
+    runs = SIDEWAYS_PRESETS["small"].runs
+    assert runs.runs >= 12
+    assert runs.runs * runs.steps // runs.keep_every >= 100
+    assert len(SIDEWAYS_PRESETS["small"].seeds) == 3
