@@ -8,6 +8,7 @@ from typing import Any
 
 import render_experiments
 import render_latentwire
+import render_sideways
 
 from llgbm.generators.evaluation.arms.registry import ARM_WORDS
 from llgbm.generators.evaluation.identifiability import WORDS
@@ -16,7 +17,11 @@ ROOT = Path(__file__).parent.parent
 BENCHES = ROOT / "packages" / "bench" / "results"
 # Labels of result files that a GPU wrote.
 GPUS = ("h100", "h200", "b200", "a100")
-RENDERERS = {**render_experiments.RENDERERS, **render_latentwire.RENDERERS}
+RENDERERS = {
+    **render_experiments.RENDERERS,
+    **render_latentwire.RENDERERS,
+    **render_sideways.RENDERERS,
+}
 
 
 def main_job(name: str, results: dict[str, Any]) -> list[str]:

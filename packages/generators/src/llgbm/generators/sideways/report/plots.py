@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from llgbm.deltas.plot_style import COLOURS, INK, LINES, new_figure, styled, svg_of
+from llgbm.deltas.plot_style import COLOURS, INK, LINES, MARKERS, new_figure, styled, svg_of
 
 # Split -> marker, and whether it is filled.
 PARTS = {"train": ("o", True), "validation": ("s", False), "test": ("D", False)}
@@ -73,15 +73,38 @@ def front_plot(
 
 
 @styled
-def way_plot(ways: Mapping[str, Mapping[str, Any]], metrics: Sequence[str]) -> str:
-    """Each metric along the ways: measured as lines, predicted dashed."""
+def arms_plot(arms: Mapping[str, Sequence[Mapping[str, float]]], names: Sequence[str]) -> str:
+    """First two metrics of what every arm names, as measured."""
+    figure = new_figure(7.2, 4.4, len(arms))
+    panel = figure.subplots()
+    for number, (arm, points) in enumerate(arms.items()):
+        panel.scatter(
+            *_two([[each[name] for name in names] for each in points]),
+            s=40,
+            marker=MARKERS[number % len(MARKERS)],
+            color=COLOURS[number % len(COLOURS)],
+            alpha=0.8,
+            label=arm,
+        )
+    _named(panel, *names[:2])
+    figure.legend(loc="outside right upper", frameon=False, labelcolor=INK, fontsize=8)
+    return svg_of(figure)
+
+
+@styled
+def way_plot(
+    ways: Mapping[str, Mapping[str, Any]],
+    metrics: Sequence[str],
+    kinds: Sequence[str] = ("measured", "predicted"),
+) -> str:
+    """Each metric along the ways: the first kind as lines, the second dashed."""
     figure = new_figure(4.2 * len(metrics), 3.6)
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     for place, (panel, metric) in enumerate(zip(panels, metrics, strict=True)):
         for number, (name, way) in enumerate(ways.items()):
-            count = len(way["predicted"])
+            count = len(way[kinds[-1]])
             shares = [index / (count - 1) for index in range(count)]
-            for kind, line in (("measured", LINES[0]), ("predicted", LINES[1])):
+            for kind, line in zip(kinds, LINES, strict=False):
                 if way[kind] is None:
                     continue
                 curve = [each[metric] for each in way[kind]]

@@ -1,0 +1,102 @@
+"""Section of docs/results.md for the result file of `llgbm experiment sideways`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+PLOTS = Path(__file__).parent.parent / "docs" / "results" / "plots"
+FIRST = "training checkpoints"
+
+
+def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
+    """Predictions, fronts, gaps, starts, trajectories and pictures."""
+    seeds, metrics = results["seeds"], results["metrics"]
+    lines = [f"## {name}", "", f"{results['scale']}; seeds {', '.join(seeds)}. {where}", ""]
+    heads = [f"{metric}: {word}" for metric in metrics for word in ("R²", "rank", "error")]
+    lines += ["Metrics of unseen runs, from weights:", "", *_head("predicted by", heads)]
+    for who in _first(seeds)["agreement"]:
+        cells = []
+        for metric in metrics:
+            found = [seed["agreement"][who][metric] for seed in seeds.values()]
+            ranks = [each["rank_correlation"] for each in found]
+            cells.append(f"{fmean(each['r2'] for each in found):.3f}")
+            cells.append("–" if None in ranks else f"{fmean(ranks):.3f}")
+            cells.append(f"{fmean(each['error'] for each in found):.3f}")
+        lines.append(f"| {who} | " + " | ".join(cells) + " |")
+    lines += ["", "Hypervolume of what each names, measured on test examples:", ""]
+    lines += _head("arm", ["mean", *(f"seed {seed}" for seed in seeds), f"- {FIRST}"])
+    for arm in _first(seeds)["fronts"]:
+        volumes = [seed["fronts"][arm]["hypervolume"] for seed in seeds.values()]
+        over = [
+            seed["fronts"][arm]["hypervolume"] - seed["fronts"][FIRST]["hypervolume"]
+            for seed in seeds.values()
+        ]
+        cells = [f"{fmean(volumes):.4f}", *(f"{each:.4f}" for each in volumes)]
+        lines.append(f"| {arm} | " + " | ".join([*cells, f"{fmean(over):+.4f}"]) + " |")
+    lines += ["", "Proposals, predicted minus measured on the examples that metrics are of:", ""]
+    lines += _head("metric", ["mean", "mean absolute", "of so many"])
+    for metric in metrics:
+        gaps = [
+            gap["predicted"][metric] - gap["measured"][metric]
+            for seed in seeds.values()
+            for gap in seed["gaps"]
+        ]
+        size = fmean(abs(gap) for gap in gaps)
+        lines.append(f"| {metric} | {fmean(gaps):+.4f} | {size:.4f} | {len(gaps)} |")
+    lines += ["", "Steps to the target from each start (– : not within all steps):", ""]
+    lines += _head("start", [f"seed {seed}: {_target(found)}" for seed, found in seeds.items()])
+    for start in _first(seeds)["starts"]:
+        steps = [seed["starts"][start]["steps"] for seed in seeds.values()]
+        cells = ["–" if each is None else str(each) for each in steps]
+        lines.append(f"| {start} | " + " | ".join(cells) + " |")
+    lines += ["", "Error of metrics at the end of unseen runs, from their first checkpoint:", ""]
+    lines += _head("predicted by", list(metrics))
+    for who in _first(seeds)["ends"]:
+        cells = [
+            f"{fmean(seed['ends'][who][metric] for seed in seeds.values()):.4f}"
+            for metric in metrics
+        ]
+        lines.append(f"| {who} | " + " | ".join(cells) + " |")
+    parts = ", ".join(f"{part} {value:.0f} s" for part, value in results["seconds"].items())
+    return [*lines, "", *_pictures(name, results), f"Wall clock of the last call: {parts}.", ""]
+
+
+def _pictures(name: str, results: Mapping[str, Any]) -> list[str]:
+    """Draw the fronts and the ways; return their lines."""
+    from llgbm.generators.sideways.report.plots import arms_plot, way_plot
+
+    metrics = list(next(iter(results["reference"].values())))
+    lines = []
+    for seed, found in results["seeds"].items():
+        path = PLOTS / f"{name}-front-{seed}.svg"
+        measured = {arm: each["measured"] for arm, each in found["fronts"].items()}
+        path.write_text(arms_plot(measured, metrics), encoding="utf-8")
+        lines += [
+            f"![What each arm names, seed {seed}, on test examples.](results/plots/{path.name})"
+        ]
+    path = PLOTS / f"{name}-ways.svg"
+    ways = _first(results["seeds"])["path"]
+    drawn = {way: {"measured": points} for way, points in ways.items()}
+    path.write_text(way_plot(drawn, metrics, kinds=("measured",)), encoding="utf-8")
+    words = "Ways between the test checkpoints that gain and that keep most, on test examples."
+    return [*lines, "", f"![{words}](results/plots/{path.name})", ""]
+
+
+def _target(found: Mapping[str, Any]) -> str:
+    return ", ".join(f"{metric} {value:.3f}" for metric, value in found["target"].items())
+
+
+def _first(seeds: Mapping[str, Any]) -> Any:
+    return next(iter(seeds.values()))
+
+
+def _head(first: str, heads: list[str]) -> list[str]:
+    return ["| " + " | ".join([first, *heads]) + " |", "|---|" + "---|" * len(heads)]
+
+
+RENDERERS: dict[str, Callable[[str, Mapping[str, Any], str], list[str]]] = {
+    "sideways experiment": sideways,
+}
