@@ -8,7 +8,6 @@ import torch
 from llgbm.deltas.errors import RunError
 from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
 from llgbm.generators.sideways.adapters.source import AdapterRuns
-from llgbm.generators.sideways.experiment.arms import CHECKPOINTS, PROPOSALS, mixture
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import SidewaysResults
 from llgbm.generators.sideways.experiment.run import (
@@ -16,6 +15,7 @@ from llgbm.generators.sideways.experiment.run import (
     run_sideways_experiment,
     summary,
 )
+from llgbm.generators.sideways.explore.arms import CHECKPOINTS, PROPOSALS, mixture
 from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
 
 

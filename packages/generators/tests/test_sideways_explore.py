@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
     reference_point,
@@ -26,7 +27,6 @@ from llgbm.generators.sideways.explore.paths import (
     through_ends,
 )
 from llgbm.generators.sideways.explore.search import climb, evolve, to_target
-from llgbm.generators.sideways.pareto import FrontSearch, find_front
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
 
@@ -134,9 +134,11 @@ def test_every_command_measures_what_it_decodes(
     assert run("predict", model, "--checkpoints", file) == 0
     assert "ridge on weight statistics" in capsys.readouterr().out
     front = tmp_path / "front"
-    words = ["--search.proposals", 4, "--search.samples", 64, *measured]
+    words = ["--search.proposals", 3, "--search.samples", 64, "--baselines", *measured]
     assert run("pareto", model, "--out", front, *words) == 0
-    assert "hypervolume, proposals, measured" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for name in ("proposals, measured", "weight interpolation", "model soups", "random latents"):
+        assert f"hypervolume, {name}" in said
     noted = json.loads((model / "results" / "pareto.json").read_text())
     for each in noted["proposals"]:
         gap = each["predicted"]["gain"] - each["measured"]["gain"]

@@ -4,60 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 import tyro
-from torch import Tensor
 
-from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.deltas.peft_format import check_output
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.front import (
-    hypervolume,
-    reference_point,
-    spread_over_front,
-)
-from llgbm.generators.sideways.explore.latent_space import LatentSpace
+from llgbm.generators.sideways.explore.arms import PROPOSALS, FrontArms
+from llgbm.generators.sideways.explore.find_front import FrontSearch
+from llgbm.generators.sideways.explore.front import hypervolume
 from llgbm.generators.sideways.explore.meter import meter_of
 from llgbm.generators.sideways.explore.proposals import (
     as_json,
+    measure_blocks,
     proposal_table,
     propose,
     write_proposals,
 )
 from llgbm.generators.sideways.explore.results import note_result
-from llgbm.generators.sideways.explore.search import cautious, climb, scalarised
-from llgbm.generators.sideways.model.files import SidewaysModel, load_sideways
-
-Latents = Literal["both", "sampled", "optimised"]
-CLIMBS, CLIMB_STEPS = 64, 150
-
-
-@dataclass(frozen=True)
-class FrontSearch:
-    """How a front is looked for.
-
-    Args:
-        proposals: at most so many.
-        samples: latents drawn.
-        latents: drawn ones, ones that gradients climbed to, or both.
-        caution: standard errors that are taken off a prediction before it counts.
-        nearness: how much a latent loses for being far from the training checkpoints'.
-        seed: of the draws.
-    """
-
-    proposals: int = 12
-    samples: int = 2048
-    latents: Latents = "both"
-    caution: float = 1.0
-    nearness: float = 0.3
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_at_least(1, proposals=self.proposals, samples=self.samples)
-        require_at_least(0, caution=self.caution, nearness=self.nearness)
-        require_seed(self.seed)
+from llgbm.generators.sideways.model.files import load_sideways
 
 
 @dataclass(frozen=True)
@@ -71,6 +37,8 @@ class ParetoConfig:
         minimise: those of which less is better.
         search: how.
         evaluate: decode and measure every proposal.
+        baselines: measure as many of plain weight interpolation, soups, the best run, the nearest
+            and the best checkpoints and random latents, too.
         evaluator: command that measures a checkpoint of yours: `{checkpoint}` stands for its path,
             the last line that it prints is JSON.
         overwrite: replace `out` where it exists.
@@ -82,6 +50,7 @@ class ParetoConfig:
     minimise: tuple[str, ...] = ()
     search: FrontSearch = field(default_factory=FrontSearch)
     evaluate: bool = False
+    baselines: bool = False
     evaluator: str | None = None
     overwrite: bool = False
 
@@ -97,24 +66,23 @@ def pareto(config: ParetoConfig) -> None:
     model = load_sideways(config.model)
     aims = Aims.of(model, config.metrics, config.minimise)
     meter = meter_of(model, config.evaluator)
-    z = find_front(model, aims, config.search)
-    names = [f"{place:03d}" for place in range(len(z))]
-    proposals = propose(model, names, z, meter if config.evaluate else None)
+    arms = FrontArms(model, aims, config.search)
+    names = [f"{place:03d}" for place in range(len(arms.latents))]
+    proposals = propose(model, names, arms.latents, meter if config.evaluate else None)
     write_proposals(model, proposals, meter, config.out, config.overwrite)
     print(proposal_table(proposals))
-    seen = aims.pick(model.collection.metric_table())
-    trained = aims.pick(model.train_table.metrics)
-    reference = reference_point(trained)
     predicted = torch.tensor([[each.predicted[name] for name in aims.names] for each in proposals])
     volumes = {
-        "training checkpoints": hypervolume(trained, reference),
-        "all checkpoints": hypervolume(seen, reference),
-        "proposals, predicted": hypervolume(predicted * aims.signs, reference),
+        "all training checkpoints": hypervolume(arms.points, arms.reference),
+        "proposals, predicted": hypervolume(predicted * aims.signs, arms.reference),
     }
     if config.evaluate:
-        measured = torch.tensor([[each.measured[n] for n in aims.names] for each in proposals
-                                 if each.measured is not None])  # fmt: skip
-        volumes["proposals, measured"] = hypervolume(measured * aims.signs, reference)
+        measured = [each.measured for each in proposals if each.measured is not None]
+        volumes["proposals, measured"] = arms.volume(measured)
+    if config.baselines:
+        for name, named in arms.named().items():
+            if name != PROPOSALS:
+                volumes[name] = arms.volume(measure_blocks(meter, named()))
     for name, value in volumes.items():
         print(f"hypervolume, {name}: {value:.4f}")
     note_result(
@@ -123,36 +91,9 @@ def pareto(config: ParetoConfig) -> None:
         {
             "metrics": list(aims.names),
             "signs": aims.signs.tolist(),
-            "reference": aims.turn_back(reference).tolist(),
+            "reference": aims.turn_back(arms.reference).tolist(),
             "proposals": [as_json(each) for each in proposals],
             "hypervolume": volumes,
         },
     )
     print(f"{config.out}: {len(proposals)} checkpoints")
-
-
-def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Tensor:
-    """Latents [n, z] that together are predicted to dominate most, cautiously."""
-    space = LatentSpace.of(model)
-    generator = torch.Generator().manual_seed(search.seed)
-    drawn = space.sample(search.samples, generator)
-    candidates = [drawn] if search.latents != "optimised" else []
-    if search.latents != "sampled":
-        weights = torch.rand(CLIMBS, len(aims.names), generator=generator).clamp_min(1e-3)
-        weights = weights / weights.sum(-1, keepdim=True)
-        objective = scalarised(model, space, aims, weights, search.caution, search.nearness)
-        starts = space.centres[torch.randint(len(space.centres), (CLIMBS,), generator=generator)]
-        candidates.append(climb(space, starts, objective, CLIMB_STEPS))
-    z = torch.cat(candidates)
-    with torch.no_grad():
-        points = cautious(model, aims, z, search.caution)
-        # Drawn latents are paid no heed to how strange they are until here.
-        points = (
-            points
-            - search.nearness
-            * (space.strangeness(z)[:, None] - 0.5).clamp_min(0)
-            * (model.vae.metric_scale.spread[list(aims.places)])
-        )
-    reference = reference_point(aims.pick(model.train_table.metrics))
-    chosen = spread_over_front(points, reference, search.proposals)
-    return z[chosen]

@@ -19,7 +19,6 @@ from llgbm.generators.sideways.adapters.collect import collect_adapters
 from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.collection.collection import Collection
-from llgbm.generators.sideways.experiment.arms import PROPOSALS, Blocks, FrontArms
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import (
     FrontArm,
@@ -30,7 +29,8 @@ from llgbm.generators.sideways.experiment.results import (
 from llgbm.generators.sideways.experiment.starts import measure_starts, target_of
 from llgbm.generators.sideways.experiment.trajectories import end_errors
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.front import hypervolume
+from llgbm.generators.sideways.explore.arms import PROPOSALS, Blocks, FrontArms
+from llgbm.generators.sideways.explore.find_front import FrontSearch
 from llgbm.generators.sideways.explore.paths import (
     latent_of,
     latent_path,
@@ -91,7 +91,7 @@ def run_sideways_experiment(
         began = time.perf_counter()
         fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
         aims = Aims.of(fitted, (GAIN, RETENTION), ())
-        arms = FrontArms(fitted, aims, sizes.proposals, seed)
+        arms = FrontArms(fitted, aims, FrontSearch(sizes.proposals, seed=seed))
         found[str(seed)] = _measured(fitted, world, meters, aims, arms, sizes, seed)
         references[str(seed)] = dict(
             zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True)
@@ -138,8 +138,7 @@ def _measured(
     fronts = {}
     for name, make in arms.named().items():
         values = _measure(world, test, make())
-        points = aims.pick(torch.tensor([[each[m] for m in model.metrics] for each in values]))
-        fronts[name] = FrontArm(hypervolume(points, arms.reference), tuple(values))
+        fronts[name] = FrontArm(arms.volume(values), tuple(values))
         print(f"seed {seed}, {name}: hypervolume {fronts[name].hypervolume:.4f}")
     with torch.no_grad():
         predicted = model.vae.predict(arms.latents)[0].tolist()

@@ -75,6 +75,17 @@ def measure_latents(model: SidewaysModel, z: Tensor, meter: Meter) -> list[dict[
     return found
 
 
+def measure_blocks(
+    meter: Meter, checkpoints: Sequence[Mapping[str, Tensor]]
+) -> list[dict[str, float]]:
+    """Measure checkpoints of blocks [*shape], a few at a time."""
+    found: list[dict[str, float]] = []
+    for start in range(0, len(checkpoints), AT_ONCE):
+        part = checkpoints[start : start + AT_ONCE]
+        found += meter.measure({n: torch.stack([each[n] for each in part]) for n in part[0]})
+    return found
+
+
 def write_proposals(
     model: SidewaysModel, proposals: Sequence[Proposal], meter: Meter, out: Path, overwrite: bool
 ) -> None:

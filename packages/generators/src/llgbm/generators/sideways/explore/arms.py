@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
     reference_point,
@@ -16,7 +17,6 @@ from llgbm.generators.sideways.explore.front import (
 )
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.model.files import SidewaysModel
-from llgbm.generators.sideways.pareto import FrontSearch, find_front
 
 Blocks = dict[str, Tensor]
 PROPOSALS, CHECKPOINTS = "proposals", "training checkpoints"
@@ -28,17 +28,22 @@ class FrontArms:
     Args:
         model: fitted to the training runs.
         aims: of the front.
-        count: most of an arm.
-        seed: of searches and draws.
+        search: of proposals; how many an arm may name, and the seed of draws.
     """
 
-    def __init__(self, model: SidewaysModel, aims: Aims, count: int, seed: int) -> None:
-        self.model, self.aims, self.count, self.seed = model, aims, count, seed
+    def __init__(self, model: SidewaysModel, aims: Aims, search: FrontSearch) -> None:
+        self.model, self.aims = model, aims
+        self.count, self.seed = search.proposals, search.seed
         self.places = model.split.places(model.collection, "train")
         self.points = aims.pick(model.train_table.metrics)
         self.reference = reference_point(self.points)
-        self.front = spread_over_front(self.points, self.reference, count)
-        self.latents = find_front(model, aims, FrontSearch(proposals=count, seed=seed))
+        self.front = spread_over_front(self.points, self.reference, self.count)
+        self.latents = find_front(model, aims, search)
+
+    def volume(self, measured: Sequence[Mapping[str, float]]) -> float:
+        """Hypervolume of measured metrics above the training front's reference point."""
+        rows = [[each[name] for name in self.aims.names] for each in measured]
+        return hypervolume(torch.tensor(rows) * self.aims.signs, self.reference)
 
     def named(self) -> Mapping[str, Callable[[], list[Blocks]]]:
         """Arms by name."""
