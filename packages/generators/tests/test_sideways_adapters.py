@@ -24,6 +24,7 @@ def world(make_tiny_model, tokenizer, words_task):
     runs = AdapterRuns(
         task=words_task("task"),
         general=words_task("general"),
+        others=(words_task("other"),),
         runs=4,
         steps=4,
         keep_every=2,
@@ -104,9 +105,22 @@ def test_an_adapter_that_changes_nothing_gains_nothing_and_keeps_all(world) -> N
     assert world.meter().measure(moved)[0]["retention"] < -1e-3
 
 
+def test_accuracy_on_others_is_that_of_their_examples(world) -> None:
+    from llgbm.generators.evaluation.multiple_choice import score_choices
+
+    meter = world.meter()
+    weights = LoRAWeights.initial(world.spec, 2, torch.Generator().manual_seed(0)).map(
+        lambda factor: factor + 0.3
+    )
+    found = [each["accuracy_on_others"] for each in meter.measure(weights)]
+    right = score_choices(world.model, world.tokenizer, meter.others, weights).correct()
+    assert found == pytest.approx(right.float().mean(1).tolist())
+
+
 def test_what_is_measured_at_the_end_was_not_chosen_by(world) -> None:
     first, second = world.meter(), world.meter("test")
     assert set(first.examples).isdisjoint(second.examples)
+    assert set(first.others).isdisjoint(second.others)
     assert len(first.examples) == len(second.examples) == world.runs.scored
     assert set(world.texts.measured.texts).isdisjoint(world.texts.tested.texts)
 
@@ -173,7 +187,14 @@ def test_the_world_of_a_collection_is_made_again_or_refused(
 
 @pytest.mark.parametrize(
     "words",
-    [{"runs": 2}, {"keep_every": 5}, {"task": "boolq"}, {"scored": 0}, {"max_tokens": 1}],
+    [
+        {"runs": 2},
+        {"keep_every": 5},
+        {"task": "boolq"},
+        {"task": "arc_easy"},
+        {"scored": 0},
+        {"max_tokens": 1},
+    ],
 )
 def test_runs_that_cannot_be_are_refused(words) -> None:
     with pytest.raises(SettingError):

@@ -24,6 +24,7 @@ def config(tmp_path, words_task):
     runs = AdapterRuns(
         task=words_task("task"),
         general=words_task("general"),
+        others=(words_task("other"),),
         runs=5,
         steps=6,
         keep_every=2,

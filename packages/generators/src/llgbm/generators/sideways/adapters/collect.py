@@ -15,7 +15,7 @@ from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.sideways.adapters.blocks import blocks_of, from_blocks
-from llgbm.generators.sideways.adapters.measure import ACCURACY, AT_ONCE
+from llgbm.generators.sideways.adapters.measure import ACCURACY, AT_ONCE, OTHERS
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.adapters.teach import (
     AdapterRun,
@@ -67,12 +67,17 @@ def collect_adapters(folder: Path, world: AdapterWorld) -> Collection:
 
 
 def _telling(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Metrics by file without an accuracy that is the same everywhere: few examples tell little."""
-    if len({each[ACCURACY] for each in metrics.values()}) > 1:
-        return metrics
-    print(f"{ACCURACY}: the same in all {len(metrics)} checkpoints, left out: score more examples")
+    """Metrics by file without accuracies that are the same everywhere: few examples tell little."""
+    still = [
+        name
+        for name in (ACCURACY, OTHERS)
+        if len({each.get(name) for each in metrics.values()}) == 1
+    ]
+    for name in still:
+        if any(name in each for each in metrics.values()):
+            print(f"{name}: the same in all {len(metrics)} checkpoints, left out: score more")
     return {
-        file: {name: value for name, value in each.items() if name != ACCURACY}
+        file: {name: value for name, value in each.items() if name not in still}
         for file, each in metrics.items()
     }
 

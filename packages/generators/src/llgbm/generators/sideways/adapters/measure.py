@@ -17,6 +17,7 @@ from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.evaluation.probe_readings import ProbeReader
 
 GAIN, RETENTION, ACCURACY = "gain", "retention", "accuracy"
+OTHERS = "accuracy_on_others"
 # Adapters of one forward: more take more memory and no less time.
 AT_ONCE = 4
 
@@ -27,7 +28,7 @@ class AdapterMeter:
     Metrics, larger is better in each: `gain`, nats that the right choice's likelihood among the
     choices rises above the bare base's; `accuracy`, share of examples whose likeliest choice is
     right; `retention`, minus the mean KL(base || adapted) of next-token distributions on general
-    text, nats.
+    text, nats; `accuracy_on_others`, share of other tasks' examples, where there are some.
 
     Args:
         model: frozen base.
@@ -35,6 +36,7 @@ class AdapterMeter:
         spec: of the adapters.
         examples: of the task.
         texts: general ones.
+        others: examples of other tasks.
     """
 
     def __init__(
@@ -44,8 +46,10 @@ class AdapterMeter:
         spec: LoRASpec,
         examples: Sequence[Example],
         texts: ProbeSet,
+        others: Sequence[Example] = (),
     ) -> None:
         self.model, self.tokenizer, self.examples = model, tokenizer, tuple(examples)
+        self.others = tuple(others)
         self.reader = ProbeReader(model, texts, DeltaSpec())
         self.base_hidden = self.reader.read(LoRAWeights.zeros(spec)).hidden
         self.base_score = float(
@@ -63,12 +67,20 @@ class AdapterMeter:
             lost = self.reader.kl(self.base_hidden, hidden)[:, 0].cpu()
             gained = scores.right_choice("none").mean(1) - self.base_score
             right = scores.correct().float().mean(1)
-            for row in range(part.n):
-                found.append(
-                    {
-                        GAIN: float(gained[row]),
-                        RETENTION: -float(lost[row]),
-                        ACCURACY: float(right[row]),
-                    }
-                )
+            more = self._others(part)
+            found += [
+                {
+                    GAIN: float(gained[row]),
+                    RETENTION: -float(lost[row]),
+                    ACCURACY: float(right[row]),
+                    **({} if more is None else {OTHERS: float(more[row])}),
+                }
+                for row in range(part.n)
+            ]
         return found
+
+    def _others(self, part: LoRAWeights) -> torch.Tensor | None:
+        if not self.others:
+            return None
+        scores = score_choices(self.model, self.tokenizer, self.others, part)
+        return scores.correct().float().mean(1)

@@ -13,6 +13,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least, require_seed
 from llgbm.deltas.fingerprint import base_fingerprint
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
+from llgbm.deltas.task import Example
 from llgbm.deltas.tasks import load_task
 from llgbm.deltas.tokenizers import register_tokenizer
 from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
@@ -30,6 +31,7 @@ class AdapterRuns:
     Args:
         task: packaged name, JSON/JSONL file or hub data set.
         general: task whose queries serve as general text.
+        others: tasks that runs are not taught and may get worse at.
         base_model: `smollm2-135m`, a local folder or a hub id.
         runs: trainings.
         steps: of each.
@@ -42,11 +44,13 @@ class AdapterRuns:
         target_modules: names of the adapted linears.
         scored: examples of the task that checkpoints are measured on.
         texts: general texts that they are measured on.
+        scored_of_others: examples of each other task that they are measured on.
         seed: of initialisation, draws and data order.
     """
 
     task: str = "csqa"
     general: str = "boolq"
+    others: tuple[str, ...] = ("arc_easy",)
     base_model: str = "smollm2-135m"
     runs: int = 20
     steps: int = 32
@@ -59,6 +63,7 @@ class AdapterRuns:
     target_modules: tuple[str, ...] = ALL_LINEAR
     scored: int = 48
     texts: int = 8
+    scored_of_others: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +75,7 @@ class AdapterRuns:
             r=self.r,
             scored=self.scored,
             texts=self.texts,
+            scored_of_others=self.scored_of_others,
         )
         require_at_least(3, runs=self.runs)
         require_at_least(2, max_tokens=self.max_tokens)
@@ -78,6 +84,8 @@ class AdapterRuns:
             raise SettingError(
                 f"keep_every: expected a divisor of the {self.steps} steps, got {self.keep_every}"
             )
+        if self.task in self.others:
+            raise SettingError(f"others: expected other tasks than {self.task!r}, got it, too")
         if self.task == self.general:
             raise SettingError(f"general: expected another task than {self.task!r}, got the same")
 
@@ -141,7 +149,8 @@ class AdapterWorld:
             )
         settings = dict(source["runs"])
         settings["ranges"] = HyperparameterRanges(**settings["ranges"])
-        settings["target_modules"] = tuple(settings["target_modules"])
+        for name in ("target_modules", "others"):
+            settings[name] = tuple(settings[name])
         made = cls.of(AdapterRuns(**settings), model, tokenizer)
         if made.fingerprint != source["base_fingerprint"]:
             raise RunError(
@@ -163,6 +172,12 @@ class AdapterWorld:
         task.require_choices()
         examples = task.validation if split == "validation" else task.test
         texts = self.texts.measured if split == "validation" else self.texts.tested
+        others: list[Example] = []
+        for name in self.runs.others:
+            other = load_task(name, seed=self.runs.seed)
+            other.require_choices()
+            own = other.validation if split == "validation" else other.test
+            others += own[: self.runs.scored_of_others]
         return AdapterMeter(
-            self.model, self.tokenizer, self.spec, examples[: self.runs.scored], texts
+            self.model, self.tokenizer, self.spec, examples[: self.runs.scored], texts, others
         )
