@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.sideways.agreement import agreements
@@ -13,6 +15,7 @@ from llgbm.generators.sideways.model.basis import fit_basis, read_all
 from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
 from llgbm.generators.sideways.model.files import load_sideways
 from llgbm.generators.sideways.model.loss import sideways_terms, weighted
+from llgbm.generators.sideways.model.metric_scale import MetricScale
 from llgbm.generators.sideways.model.scales import Scale
 from llgbm.generators.sideways.predict import OURS, agreement_on_test_runs
 from llgbm.generators.sideways.train import SidewaysTrainConfig, fit_sideways, train_sideways
@@ -70,6 +73,32 @@ def test_scales_leave_what_never_changes_alone() -> None:
     found = scale(values)
     assert found.tolist() == [[-1.0, 0.0], [1.0, 0.0]]
     assert torch.equal(scale.back(found), values)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=4, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_metrics_are_bent_and_straightened_back(values) -> None:
+    table = torch.tensor(values)[:, None]
+    scale = MetricScale(1)
+    scale.fit(table)
+    found = scale(table)
+    assert found.isfinite().all()
+    # Float32 twice through exponentials of up to its 17 binary orders.
+    torch.testing.assert_close(scale.back(found), table, atol=2e-3, rtol=2e-3)
+    order = table[:, 0].argsort()
+    assert (found[order, 0].diff() >= -1e-4).all()
+
+
+def test_orders_of_magnitude_come_out_evenly() -> None:
+    scale = MetricScale(2)
+    losses = -torch.logspace(-3, 1, 41)
+    scale.fit(torch.stack([losses, torch.linspace(0, 1, 41)], dim=1))
+    bent = scale(torch.stack([losses, torch.linspace(0, 1, 41)], dim=1))
+    for column in bent.T:
+        steps = column.diff().abs()
+        assert steps.max() < 8 * steps.min()
+    assert bent.mean(0).abs().max() < 1e-5
+    assert (bent.std(0, unbiased=False) - 1).abs().max() < 1e-5
 
 
 def test_metrics_of_unseen_runs_are_predicted_better_than_by_their_mean(quadratic_model) -> None:

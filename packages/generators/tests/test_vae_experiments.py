@@ -25,6 +25,7 @@ from llgbm.generators.vae.experiments.codes import (
 )
 from llgbm.generators.vae.experiments.config import VAEExperimentConfig
 from llgbm.generators.vae.experiments.layers import own_share
+from llgbm.generators.vae.experiments.measure import latent_silhouette
 from llgbm.generators.vae.experiments.presets import HELD_OUT_TEACHERS
 from llgbm.generators.vae.experiments.references import (
     nearest_teachers,
@@ -213,6 +214,17 @@ def test_every_variant_is_a_training_that_fits(name, tmp_path) -> None:
     base = VAETrainConfig(Path(tmp_path), steps=40, **given)
     described = [change(base).settings() for change in VAE_EXPERIMENTS[name].variants.values()]
     assert all(one != two for i, one in enumerate(described) for two in described[:i])
+
+
+def test_many_latents_far_from_zero_have_a_silhouette() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tasks = [f"task {index % 12}" for index in range(60)]
+    centres = torch.randn(12, 8, generator=generator)
+    around = torch.stack([centres[index % 12] for index in range(60)])
+    mu = 1000 + around + 0.01 * torch.randn(60, 8, generator=generator)
+    found = latent_silhouette(mu, tasks)
+    assert found is not None
+    assert found > 0.9
 
 
 def test_references_are_what_they_say(tiny_spec, make_teachers) -> None:

@@ -86,7 +86,9 @@ def agreement_on_test_runs(model: SidewaysModel) -> dict[str, dict[str, Agreemen
         ours = model.vae.predict(model.centres(asked))[0]
     found = {OURS: agreements(ours, asked.metrics, model.metrics)}
     for name, baseline in BASELINES.items():
-        found[name] = agreements(baseline(train, asked), asked.metrics, model.metrics)
+        found[name] = agreements(
+            baseline(train, asked, model.vae.metric_scale), asked.metrics, model.metrics
+        )
     return found
 
 

@@ -65,7 +65,7 @@ def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Tensor:
             points
             - search.nearness
             * (space.strangeness(z)[:, None] - 0.5).clamp_min(0)
-            * (model.vae.metric_scale.spread[list(aims.places)])
+            * (model.vae.metric_scale.own_spread[list(aims.places)])
         )
     reference = reference_point(aims.pick(model.train_table.metrics))
     chosen = spread_over_front(points, reference, search.proposals)

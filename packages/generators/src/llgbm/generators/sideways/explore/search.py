@@ -40,7 +40,7 @@ def scalarised(
     The worst weighted metric counts (an augmented Chebyshev scalarisation), so that hollow parts
     of a front are found, too.
     """
-    spread = aims.pick(model.vae.metric_scale.spread * 1.0).abs()
+    spread = aims.pick(model.vae.metric_scale.own_spread).abs()
     lowest = aims.pick(model.train_table.metrics).amin(0)
 
     def value(z: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def to_target(
     nearness: float,
 ) -> Objective:
     """What latents are worth where metrics at `places` are to be `target` [a] (seed 003, 3)."""
-    spread = model.vae.metric_scale.spread[places]
+    spread = model.vae.metric_scale.own_spread[places]
 
     def value(z: Tensor) -> Tensor:
         mean, error = model.vae.predict(z)

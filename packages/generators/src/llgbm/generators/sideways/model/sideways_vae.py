@@ -10,6 +10,7 @@ from llgbm.generators.sideways.model.config import SidewaysSizes
 from llgbm.generators.sideways.model.decoder import CheckpointDecoder
 from llgbm.generators.sideways.model.dynamics import LatentDynamics
 from llgbm.generators.sideways.model.encoder import CheckpointEncoder
+from llgbm.generators.sideways.model.metric_scale import MetricScale
 from llgbm.generators.sideways.model.predictor import MetricPredictor
 from llgbm.generators.sideways.model.scales import Scale
 from llgbm.generators.sideways.model.table import CheckpointTable
@@ -34,7 +35,7 @@ class SidewaysVAE(nn.Module):
         # One spread a direction, whatever the block: blocks that hardly move stay small.
         self.coefficient_scale = Scale(k, centred=False)
         self.statistic_scale = Scale(blocks, len(STATISTICS))
-        self.metric_scale = Scale(metrics)
+        self.metric_scale = MetricScale(metrics)
         self.hyperparameter_scale = Scale(hyperparameters)
         self.encoder = CheckpointEncoder(blocks, k + len(STATISTICS), width, z)
         self.decoder = CheckpointDecoder(blocks, k, width, z)
@@ -62,7 +63,8 @@ class SidewaysVAE(nn.Module):
     def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Metrics of latents and their standard errors, [..., m] each, in their own units."""
         mean, error = self.predictor(z)
-        return self.metric_scale.back(mean), error * self.metric_scale.spread
+        back = self.metric_scale.back
+        return back(mean), (back(mean + error) - back(mean - error)) / 2
 
     def decode(self, z: Tensor) -> Tensor:
         """Coefficients [n, b, k] of latents, for `BlockBasis.write`."""
