@@ -14,13 +14,14 @@ class SidewaysSizes:
 
     Args:
         latent_dim: of z.
-        directions: of weight space that blocks are read and written along.
+        directions: of weight space that blocks are read and written along; with many, some are of
+            single training runs, and unseen runs have nothing along them.
         width: inside; a multiple of the 4 attention heads.
         members: of the ensemble that predicts metrics.
     """
 
     latent_dim: int = 16
-    directions: int = 24
+    directions: int = 6
     width: int = 64
     members: int = 5
 
@@ -66,7 +67,7 @@ class SidewaysTraining:
 
     steps: int = 600
     runs_per_step: int = 4
-    lr: float = 2e-3
+    lr: float = 4e-3
     weight_decay: float = 1e-2
     noise: float = 0.1
     validate_every: int = 20

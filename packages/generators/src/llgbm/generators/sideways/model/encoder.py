@@ -31,15 +31,24 @@ class WeightBlockEmbedder(nn.Module):
 class CheckpointEncoder(nn.Module):
     """q(z | checkpoint), of a diagonal Gaussian (seed 003, checkpoint encoder).
 
+    The mean over blocks forgets which block was large: statistics also reach mu by a map of every
+    block's own.
+
     Args:
         blocks: b of them.
         features: numbers of a block.
+        statistics: how many of these, the last ones, are statistics.
         width: inside.
         latent_dim: of z.
     """
 
-    def __init__(self, blocks: int, features: int, width: int, latent_dim: int) -> None:
+    def __init__(
+        self, blocks: int, features: int, statistics: int, width: int, latent_dim: int
+    ) -> None:
         super().__init__()
+        self.statistics = statistics
+        self.straight = nn.Linear(blocks * statistics, latent_dim, bias=False)
+        nn.init.zeros_(self.straight.weight)
         self.embed = WeightBlockEmbedder(blocks, features, width)
         self.norm = nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, HEADS, batch_first=True)
@@ -55,4 +64,5 @@ class CheckpointEncoder(nn.Module):
         x = x + self.attention(normed, normed, normed, need_weights=False)[0]
         x = x + self.mlp(x)
         mu, logvar = self.out(x.mean(1)).chunk(2, dim=-1)
-        return mu, logvar.clamp(-8, 4)
+        straight = self.straight(features[..., -self.statistics :].flatten(1))
+        return mu + straight, logvar.clamp(-8, 4)

@@ -37,7 +37,7 @@ class SidewaysVAE(nn.Module):
         self.statistic_scale = Scale(blocks, len(STATISTICS))
         self.metric_scale = MetricScale(metrics)
         self.hyperparameter_scale = Scale(hyperparameters)
-        self.encoder = CheckpointEncoder(blocks, k + len(STATISTICS), width, z)
+        self.encoder = CheckpointEncoder(blocks, k + len(STATISTICS), len(STATISTICS), width, z)
         self.decoder = CheckpointDecoder(blocks, k, width, z)
         self.predictor = MetricPredictor(z, metrics, sizes.members, width)
         self.dynamics = LatentDynamics(z, hyperparameters, width)
