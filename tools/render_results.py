@@ -162,6 +162,8 @@ def benchmark(name: str, results: dict[str, Any]) -> list[str]:
         return lines + _cases(results["cases"])
     if results["suite"] == "generate":
         return lines + _generated(results["rows"])
+    if results["suite"] == "sideways":
+        return lines + _collected(results) + _note(BENCHES / f"{name}.note.md")
     share = results["suite"] == "generator-step"
     lines += [
         "| | ms (median) | 20% to 80% | tokens/s | times the base alone | peak MiB |"
@@ -185,6 +187,21 @@ def _generated(rows: dict[str, Any]) -> list[str]:
         for name, row in rows.items()
     ]
     return [*lines, ""]
+
+
+def _collected(results: dict[str, Any]) -> list[str]:
+    """Table of the sideways suite."""
+    lines = ["| | s | times reading all weights once |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {row['median_ms'] / 1e3:.1f} | {row['times_base']:.2f} |"
+        for name, row in results["rows"].items()
+    ]
+    said = (
+        f"{results['checkpoints']} checkpoints of {results['numbers']:,} numbers, "
+        f"{results['weights_mib']:.0f} MiB of weights; largest size of the process "
+        f"{results['process_mib']:.0f} MiB, torch included; R² {results['r2']:.3f} on unseen runs."
+    )
+    return [*lines, "", said, ""]
 
 
 def _note(path: Path) -> list[str]:

@@ -44,6 +44,12 @@ CONSOLE = Console(
             "latentwire",
             "a prompt read as latents, against the same prompt read as text",
         ),
+        "sideways": Subcommand(
+            "llgbm.bench.sideways",
+            "SidewaysConfig",
+            "sideways",
+            "a thousand checkpoints collected and fitted, and what memory that takes",
+        ),
         "all": Subcommand(
             "llgbm.bench.suite", "AllConfig", "run_all", "everything, into a folder of results"
         ),

@@ -19,6 +19,15 @@ class GateError(LLGBMError):
         )
 
 
+class NothingLearnedError(LLGBMError):
+    """A fit does not predict what it has not seen: nothing is reported."""
+
+    def __init__(self, least: float, got: float) -> None:
+        super().__init__(
+            f"R2 on unseen runs: expected at least {least:g}, got {got:.3g}; nothing is reported"
+        )
+
+
 class OtherTokensError(LLGBMError):
     """A way to read a prompt wrote other tokens, or sent other bytes: nothing is timed."""
 

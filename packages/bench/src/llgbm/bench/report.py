@@ -27,7 +27,11 @@ COLOURS = {
 }
 OTHER = "#c9a227"
 BASE = "times the base alone (its input's gradient only); less is better"
-PROMPTS = "times the text (prefill over its prefill, and so on); less is better"
+# Of suites that have no base.
+LABELS = {
+    "latentwire": "times the text (prefill over its prefill, and so on); less is better",
+    "sideways": "times reading all weights once; less is better",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ def report(config: ReportConfig) -> list[Path]:
     for file in files:
         results = read_results(file)
         target = config.out / f"{file.stem}.svg"
-        label = PROMPTS if results["suite"] == "latentwire" else BASE
+        label = LABELS.get(results["suite"], BASE)
         draw(bars_of(results), title_of(results), target, label)
         written.append(target)
         print(target)
@@ -102,6 +106,8 @@ def title_of(results: dict[str, Any]) -> str:
     if results["suite"] == "latentwire":
         ratio = results["config"]["ratio"]
         return f"latents of {ratio:g} tokens a slot: {env['dtype']} on {env['device']}"
+    if results["suite"] == "sideways":
+        return f"sideways: {results['checkpoints']} checkpoints of {results['numbers']:,} numbers"
     return f"{results['suite']}: forward + backward, {env['dtype']} on {env['device']}"
 
 

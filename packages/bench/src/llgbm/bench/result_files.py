@@ -17,6 +17,7 @@ SIZES = {
     "generate": ("n",),
     "kernels": (),
     "latentwire": ("ratio", "new_tokens"),
+    "sideways": ("runs", "checkpoints_per_run", "blocks"),
 }
 # What others are divided by, or draw a bar.
 _ABOVE_ZERO = ("median_ms", "times_base", "adapters_per_s")

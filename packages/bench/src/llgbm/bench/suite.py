@@ -16,6 +16,7 @@ from llgbm.bench.generator_step import GeneratorStepConfig, generator_step
 from llgbm.bench.kernels import KernelsConfig, kernels
 from llgbm.bench.latentwire import LatentwireConfig, latentwire
 from llgbm.bench.report import ReportConfig, report
+from llgbm.bench.sideways import SidewaysConfig, sideways
 from llgbm.bench.teach import TeachConfig, teach
 from llgbm.deltas.errors import LLGBMError, check_name, require_at_least, require_seed
 
@@ -113,4 +114,8 @@ def parts(config: AllConfig) -> dict[str, Callable[[Path], Any]]:
         LatentwireConfig(repeats=10) if cuda else LatentwireConfig(tokens=(64, 256), repeats=3)
     )
     found["latentwire"] = lambda path: latentwire(replace(prompts, out=path, seed=config.seed))
+    # A thousand checkpoints of a million numbers take minutes and 8 GB of disk: on request.
+    found["sideways"] = lambda path: sideways(
+        SidewaysConfig(20, 5, blocks=2, out=path, seed=config.seed)
+    )
     return found
