@@ -330,3 +330,23 @@ def words_task(tmp_path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def tiny_adapter_runs(words_task):
+    """Return settings of a few short adapter runs on little tasks, for a tiny model."""
+    from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
+    from llgbm.generators.sideways.adapters.source import AdapterRuns
+
+    return AdapterRuns(
+        task=words_task("task"),
+        general=words_task("general"),
+        others=(words_task("other"),),
+        runs=4,
+        steps=4,
+        keep_every=2,
+        examples_per_step=4,
+        ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
+        scored=8,
+        texts=3,
+    )

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.errors import RunError, SettingError, TaskError
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
 from llgbm.deltas.task import Example
 from llgbm.deltas.weights import LoRAWeights
@@ -20,20 +20,8 @@ from llgbm.generators.teachers.shards import Shard
 
 
 @pytest.fixture
-def world(make_tiny_model, tokenizer, words_task):
-    runs = AdapterRuns(
-        task=words_task("task"),
-        general=words_task("general"),
-        others=(words_task("other"),),
-        runs=4,
-        steps=4,
-        keep_every=2,
-        examples_per_step=4,
-        ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
-        scored=8,
-        texts=3,
-    )
-    return AdapterWorld.of(runs, make_tiny_model(), tokenizer)
+def world(make_tiny_model, tokenizer, tiny_adapter_runs):
+    return AdapterWorld.of(tiny_adapter_runs, make_tiny_model(), tokenizer)
 
 
 def test_hyperparameters_fill_their_ranges() -> None:
@@ -183,6 +171,14 @@ def test_the_world_of_a_collection_is_made_again_or_refused(
         AdapterWorld.of_source(source, tmp_path, make_tiny_model(seed=1), tokenizer)
     with pytest.raises(RunError, match="kind 'files'"):
         AdapterWorld.of_source({"kind": "files"}, tmp_path, make_tiny_model(), tokenizer)
+
+
+def test_an_unknown_task_is_told_before_anything_is_written(
+    make_tiny_model, tokenizer, words_task
+) -> None:
+    runs = AdapterRuns(task="nosuch", general=words_task("general"), others=())
+    with pytest.raises(TaskError, match="'nosuch'"):
+        AdapterWorld.of(runs, make_tiny_model(), tokenizer)
 
 
 @pytest.mark.parametrize(

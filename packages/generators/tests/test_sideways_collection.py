@@ -196,6 +196,9 @@ def test_no_checkpoints_are_refused(tmp_path) -> None:
     (tmp_path / "runs").mkdir()
     with pytest.raises(RunError, match="checkpoints: expected"):
         collect_folders(tmp_path / "out", FolderSource(tmp_path / "runs"))
+    (tmp_path / "there").mkdir()
+    with pytest.raises(RunError, match="there: expected a new folder"):
+        collect_folders(tmp_path / "there", FolderSource(tmp_path / "runs"))
     with pytest.raises(RunError, match="not a folder"):
         collect_folders(tmp_path / "out", FolderSource(tmp_path / "none"))
 

@@ -1,13 +1,12 @@
 """The sideways experiment measures every arm on examples that nothing was chosen by."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from llgbm.deltas.errors import RunError
-from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
-from llgbm.generators.sideways.adapters.source import AdapterRuns
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import SidewaysResults
 from llgbm.generators.sideways.experiment.run import (
@@ -20,21 +19,9 @@ from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraini
 
 
 @pytest.fixture
-def config(tmp_path, words_task):
-    runs = AdapterRuns(
-        task=words_task("task"),
-        general=words_task("general"),
-        others=(words_task("other"),),
-        runs=5,
-        steps=6,
-        keep_every=2,
-        examples_per_step=4,
-        ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
-        scored=8,
-        texts=3,
-    )
+def config(tmp_path, tiny_adapter_runs):
     sizes = SidewaysPreset(
-        runs,
+        replace(tiny_adapter_runs, runs=5, steps=6),
         SidewaysTraining(
             steps=20, sizes=SidewaysSizes(latent_dim=3, directions=4, width=16, members=2)
         ),

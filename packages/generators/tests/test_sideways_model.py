@@ -184,6 +184,19 @@ def test_a_model_is_not_replaced_unasked(quadratic_collection, tmp_path) -> None
         train_sideways(config)
 
 
+def test_a_fit_that_fails_leaves_the_model_that_was_there(quadratic_collection, tmp_path) -> None:
+    folder = tmp_path / "model"
+    wild = SidewaysTraining(steps=5, lr=1e12, sizes=SIZES)
+    with pytest.raises(RunError, match="expected a finite loss"):
+        fit_sideways(quadratic_collection, folder, wild)
+    assert not list(tmp_path.iterdir())
+    fit_sideways(quadratic_collection, folder, SidewaysTraining(steps=2, sizes=SIZES))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(RunError, match="expected a finite loss"):
+        fit_sideways(quadratic_collection, folder, wild)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_damaged_models_are_refused(quadratic_collection, tmp_path) -> None:
     folder = tmp_path / "model"
     fit_sideways(quadratic_collection, folder, SidewaysTraining(steps=2, sizes=SIZES))

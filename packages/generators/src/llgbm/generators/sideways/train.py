@@ -14,6 +14,7 @@ import tyro
 from torch import Tensor
 from tqdm import tqdm
 
+from llgbm.deltas import atomic
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.environment import environment
 from llgbm.deltas.errors import RunError
@@ -61,8 +62,6 @@ def train_sideways(config: SidewaysTrainConfig) -> SidewaysModel:
         RunError: no collection, one of too few runs, or `out` exists.
     """
     if config.folder.exists() and not config.overwrite:
-        if not (config.folder / FINISHED).exists():
-            raise RunError(f"{config.folder}: exists and holds no whole model: give --overwrite")
         raise RunError(f"{config.folder}: exists: give --overwrite to replace it")
     collection = Collection.read(config.collection)
     model = fit_sideways(collection, config.folder, config.training)
@@ -75,7 +74,7 @@ def fit_sideways(collection: Collection, folder: Path, training: SidewaysTrainin
 
     Args:
         collection: checkpoints of at least three runs.
-        folder: of the model.
+        folder: of the model; it appears whole or not at all, in the place of one that is there.
         training: settings.
 
     Raises:
@@ -97,25 +96,24 @@ def fit_sideways(collection: Collection, folder: Path, training: SidewaysTrainin
             len(collection.hyperparameters),
         )
     vae.fit_scales(seen)
-    folder.mkdir(parents=True, exist_ok=True)
-    best = _fit(vae, seen, chosen_by, training, folder)
-    vae.load_state_dict(best)
-    vae.eval()
-    with torch.no_grad():
-        missed = _errors(vae, chosen_by)
-        vae.predictor.left_out.copy_(missed.square().mean(0).sqrt())
-    model = SidewaysModel(
-        folder, vae, basis, collection.metrics, collection.hyperparameters, split, collection
-    )
-    save_sideways(model, training.sizes, asdict(training))
-    write_json(
-        folder / FINISHED,
-        {
-            "parameters": sum(each.numel() for each in vae.parameters()),
-            "seconds": round(time.perf_counter() - began, 1),
-            "environment": environment(training.seed, torch.device("cpu"), torch.float32),
-        },
-    )
+    with atomic.folder(folder) as new:
+        vae.load_state_dict(_fit(vae, seen, chosen_by, training, new))
+        vae.eval()
+        with torch.no_grad():
+            missed = _errors(vae, chosen_by)
+            vae.predictor.left_out.copy_(missed.square().mean(0).sqrt())
+        model = SidewaysModel(
+            new, vae, basis, collection.metrics, collection.hyperparameters, split, collection
+        )
+        save_sideways(model, training.sizes, asdict(training))
+        write_json(
+            new / FINISHED,
+            {
+                "parameters": sum(each.numel() for each in vae.parameters()),
+                "seconds": round(time.perf_counter() - began, 1),
+                "environment": environment(training.seed, torch.device("cpu"), torch.float32),
+            },
+        )
     return load_sideways(folder)
 
 
@@ -146,9 +144,7 @@ def _fit(
         )
         loss = weighted(terms, training.weights)
         if not torch.isfinite(loss):
-            raise RunError(
-                f"{folder}: step {step + 1}: expected a finite loss, got NaN or Inf: lower lr"
-            )
+            raise RunError(f"step {step + 1}: expected a finite loss, got NaN or Inf: lower lr")
         for group in optimizer.param_groups:
             group["lr"] = training.lr * 0.5 * (1 + math.cos(math.pi * step / training.steps))
         optimizer.zero_grad(set_to_none=True)

@@ -114,7 +114,13 @@ class AdapterWorld:
     def of(
         cls, runs: AdapterRuns, model: nn.Module | None = None, tokenizer: Any = None
     ) -> AdapterWorld:
-        """Load the base, where none is given, and the texts."""
+        """Load the base, where none is given, and the texts.
+
+        Raises:
+            TaskError: an unknown task, or one without choices to measure.
+        """
+        for name in (runs.task, *runs.others):
+            load_task(name, seed=runs.seed).require_choices()
         if model is None:
             model, tokenizer = load_base_model(runs.base_model)
         else:
@@ -169,13 +175,11 @@ class AdapterWorld:
     def meter(self, split: str = "validation") -> AdapterMeter:
         """Measure on a split that no run trains on: `validation` to choose by, or `test`."""
         task = load_task(self.runs.task, seed=self.runs.seed)
-        task.require_choices()
         examples = task.validation if split == "validation" else task.test
         texts = self.texts.measured if split == "validation" else self.texts.tested
         others: list[Example] = []
         for name in self.runs.others:
             other = load_task(name, seed=self.runs.seed)
-            other.require_choices()
             own = other.validation if split == "validation" else other.test
             others += own[: self.runs.scored_of_others]
         return AdapterMeter(

@@ -74,6 +74,8 @@ def collect_folders(out: Path, source: FolderSource) -> Collection:
         SettingError: patterns that leave nothing.
     """
     assert source.folder is not None
+    if out.exists():
+        raise RunError(f"{out}: expected a new folder, got one that exists")
     found = find_checkpoints(source.folder)
     measured = _measured(source, found)
     records: list[CheckpointRecord] = []
