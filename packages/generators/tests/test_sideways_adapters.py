@@ -1,22 +1,32 @@
 """Adapter runs: each has its own learning rate, and metrics mean what they say."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from llgbm.deltas.errors import RunError, SettingError, TaskError
+from llgbm.deltas.peft_format import load_adapter
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
 from llgbm.deltas.task import Example
 from llgbm.deltas.weights import LoRAWeights
+from llgbm.generators.runs import RunFolder
 from llgbm.generators.sideways.adapters.blocks import blocks_of, from_blocks, to_blocks
 from llgbm.generators.sideways.adapters.collect import collect_adapters, load_adapters
 from llgbm.generators.sideways.adapters.hyperparameters import HyperparameterRanges
 from llgbm.generators.sideways.adapters.source import AdapterRuns, AdapterWorld
+from llgbm.generators.sideways.adapters.taught import collect_taught
 from llgbm.generators.sideways.adapters.teach import checkpoint_file, mixed
 from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.sideways.experiment.trajectories import end_errors
+from llgbm.generators.sideways.model.config import SidewaysTraining
+from llgbm.generators.sideways.predict import agreement_on_test_runs
+from llgbm.generators.sideways.train import fit_sideways
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.shards import Shard
+from llgbm.generators.teachers.teach import TeachConfig, teach
 
 
 @pytest.fixture
@@ -151,8 +161,6 @@ def test_a_collection_of_runs_is_taught_measured_and_gone_on_with(world, tmp_pat
 
 
 def test_other_settings_in_the_same_folder_are_refused(world, tmp_path) -> None:
-    from dataclasses import replace
-
     folder = tmp_path / "collection"
     collect_adapters(folder, world)
     other = replace(world, runs=replace(world.runs, steps=6))
@@ -179,6 +187,40 @@ def test_an_unknown_task_is_told_before_anything_is_written(
     runs = AdapterRuns(task="nosuch", general=words_task("general"), others=())
     with pytest.raises(TaskError, match="'nosuch'"):
         AdapterWorld.of(runs, make_tiny_model(), tokenizer)
+
+
+def test_teachers_of_the_main_job_are_collected_with_their_way(
+    make_tiny_model, tokenizer, tiny_adapter_runs, tmp_path
+) -> None:
+    model = make_tiny_model()
+    config = TeachConfig(
+        tmp_path / "run",
+        (tiny_adapter_runs.task,),
+        teachers_per_task=3,
+        r=2,
+        optim=TeacherOptim(steps=4, examples_per_step=4),
+        keep_every=2,
+    )
+    manifest = teach(config, model, tokenizer)
+    run, folder = RunFolder(tmp_path / "run"), tmp_path / "collection"
+    made = collect_taught(folder, run, tiny_adapter_runs, model, tokenizer)
+    assert [(each.run, each.step) for each in made.checkpoints] == [
+        (entry.id, step) for entry in manifest.adapters for step in (2, 4)
+    ]
+    assert made.hyperparameters == ()
+    teacher = load_adapter(run.checkpoints / manifest.adapters[0].path)
+    found = made.weights(1)
+    for path in teacher.spec.paths:
+        assert torch.equal(found[f"{path}.lora_B"], teacher.lora_B[path][0])
+    fitted = fit_sideways(made, tmp_path / "model", SidewaysTraining(steps=2))
+    assert set(agreement_on_test_runs(fitted)["mean"]) == set(made.metrics)
+    assert end_errors(fitted)["latent dynamics"]["gain"] >= 0
+    with pytest.raises(RunError, match=r"teachers of 'other': expected at least 3, got 0"):
+        other = replace(tiny_adapter_runs, task=tiny_adapter_runs.others[0], others=())
+        collect_taught(folder, run, other, model, tokenizer)
+    shutil.rmtree(run.trajectories)
+    with pytest.raises(RunError, match="with --keep-every"):
+        collect_taught(tmp_path / "b", run, tiny_adapter_runs, model, tokenizer)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from llgbm.generators.sideways.adapters.blocks import blocks_of, from_blocks
 from llgbm.generators.sideways.adapters.measure import ACCURACY, AT_ONCE, OTHERS
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.adapters.teach import (
-    AdapterRun,
     checkpoint_file,
     plan_runs,
     teach_runs,
@@ -44,26 +43,66 @@ def collect_adapters(folder: Path, world: AdapterWorld) -> Collection:
     Raises:
         RunError: the folder holds a collection of other settings.
     """
-    source = json.loads(json.dumps(world.source()))
-    _require_same(folder, source)
+    begin(folder, world.source())
     runs = plan_runs(world)
     teach_runs(world, runs, folder)
-    metrics = _telling(_measured(folder, world, runs))
+    every = world.runs.keep_every
+    steps = range(every, world.runs.steps + 1, every)
+    return index(
+        folder,
+        world,
+        {(run.name, step): run.hyperparameters.numbers() for run in runs for step in steps},
+    )
+
+
+def begin(folder: Path, source: Mapping[str, Any]) -> None:
+    """Begin a collection, or check that the one that is there has the same settings.
+
+    Raises:
+        RunError: it has others.
+    """
+    source = _as_json(source)
+    path = folder / SETTINGS
+    if not path.exists():
+        if (folder / INDEX).exists():
+            raise RunError(f"{folder}: holds a collection of other checkpoints: choose another")
+        write_json(path, source)
+        return
+    before = read_json(path, RunError)
+    for key in sorted(source.keys() | before.keys()):
+        if source.get(key) != before.get(key):
+            raise RunError(
+                mismatch(path, key, f"{before.get(key)} as before", source.get(key))
+                + "; choose another folder for other settings"
+            )
+
+
+def index(
+    folder: Path, world: AdapterWorld, steps: Mapping[tuple[str, int], Mapping[str, float]]
+) -> Collection:
+    """Measure checkpoints that are there and write the collection's index.
+
+    Args:
+        folder: of the collection.
+        world: base, task and settings.
+        steps: hyperparameters by run and step.
+    """
+    files = {key: checkpoint_file(*key) for key in steps}
+    metrics = _telling(_measured(folder, world, list(files.values())))
     records = [
-        CheckpointRecord(
-            run.name,
-            step,
-            metrics[checkpoint_file(run.name, step)],
-            run.hyperparameters.numbers(),
-            checkpoint_file(run.name, step),
-        )
-        for run in runs
-        for step in _steps(world)
+        CheckpointRecord(run, step, metrics[files[run, step]], numbers, files[run, step])
+        for (run, step), numbers in steps.items()
     ]
     check_records(records, folder)
+    source = _as_json(world.source())
     made = Collection(folder, blocks_of(world.spec), tuple(records), source)
     made.write()
     return made
+
+
+def _as_json(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What reading back what was written gives."""
+    return dict(json.loads(json.dumps(content)))
 
 
 def _telling(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -90,35 +129,12 @@ def load_adapters(folder: Path, world: AdapterWorld, files: Sequence[str]) -> Lo
     return from_blocks(world.spec, stacked)
 
 
-def _steps(world: AdapterWorld) -> range:
-    every = world.runs.keep_every
-    return range(every, world.runs.steps + 1, every)
-
-
-def _require_same(folder: Path, source: dict[str, Any]) -> None:
-    """Begin a collection, or check that the one that is there has the same settings."""
-    path = folder / SETTINGS
-    if not path.exists():
-        if (folder / INDEX).exists():
-            raise RunError(f"{folder}: holds a collection of other checkpoints: choose another")
-        write_json(path, source)
-        return
-    before = read_json(path, RunError)
-    for key in sorted(source.keys() | before.keys()):
-        if source.get(key) != before.get(key):
-            raise RunError(
-                mismatch(path, key, f"{before.get(key)} as before", source.get(key))
-                + "; choose another folder for other settings"
-            )
-
-
 def _measured(
-    folder: Path, world: AdapterWorld, runs: Sequence[AdapterRun]
+    folder: Path, world: AdapterWorld, wanted: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Metrics of every checkpoint by its file; those noted before are not measured again."""
+    """Metrics of checkpoints by their file; those noted before are not measured again."""
     path = folder / MEASURED
     found: dict[str, dict[str, float]] = read_json(path, RunError) if path.exists() else {}
-    wanted = [checkpoint_file(run.name, step) for run in runs for step in _steps(world)]
     left = [file for file in wanted if file not in found]
     if not left:
         return found
