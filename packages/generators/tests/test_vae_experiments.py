@@ -90,7 +90,7 @@ def test_an_experiment_rebuilds_unseen_teachers_beside_simpler_answers(
         VAEResults.read(tmp_path / "out.json")
 
 
-def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path) -> None:
+def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path, monkeypatch) -> None:
     model, tokenizer = load_base_model(str(tiny_run[1]))
     config = VAEExperimentConfig(
         "vae-gaussian", tmp_path, variants=("no delta",), base_model=str(tiny_run[1])
@@ -112,11 +112,21 @@ def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path) -
     # The same settings under another name are not trained again.
     folder = tmp_path / "generators" / results.latents["gaussian"].folder / "vae.safetensors"
     written = folder.stat().st_mtime_ns
+
+    def twice(*args: object) -> None:
+        raise AssertionError("ways were measured before")
+
+    monkeypatch.setattr("llgbm.generators.vae.experiments.ways._accuracies", twice)
     again = run_vae_experiment(
         replace(config, name="vae-prior", variants=("mixture",)), model, tokenizer
     )
     assert again.latents["normal"].folder == results.latents["gaussian"].folder
     assert folder.stat().st_mtime_ns == written
+    assert again.ways == results.ways
+    # Another number of examples is another question.
+    sizes = replace(config.chosen_sizes, examples=3)
+    with pytest.raises(AssertionError, match="measured before"):
+        run_vae_experiment(replace(config, sizes=sizes), model, tokenizer)
 
 
 def test_every_variants_ways_are_measured_where_ways_are_the_question(

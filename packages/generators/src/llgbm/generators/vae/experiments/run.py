@@ -91,9 +91,13 @@ def run_vae_experiment(
     latents: dict[str, LatentFound] = {}
     ways: dict[str, Way] = {}
     maps: tuple[LatentMap, ...] = ()
-    for variant, change in experiment.variants.items():
-        training = named_by_settings(change(base))
-        folder = train_vae(training, model, teachers.inputs)
+    trainings = {
+        name: named_by_settings(change(base)) for name, change in experiment.variants.items()
+    }
+    # First, since what was trained stays, and not all that is measured of it does.
+    folders = {name: train_vae(each, model, teachers.inputs) for name, each in trainings.items()}
+    for variant, training in trainings.items():
+        folder = folders[variant]
         vae = load_vae(folder)
         read = teachers if training.transfer_from is None else moved
         encoded = {
@@ -108,7 +112,7 @@ def run_vae_experiment(
         if not maps or experiment.all_ways:
             walked = measure_ways(
                 vae, encoded["held_out"].latent.z, parts["held_out"], manifest, model, tokenizer,
-                first, preset.examples, preset.pairs, config.seed,
+                first, preset.examples, preset.pairs, config.seed, folder,
             )  # fmt: skip
             ways |= walked if not maps else of_variant(walked, variant)
         maps = maps or map_latents(encoded, config.seed)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from llgbm.deltas.bootstrap import Interval, over_tasks
 from llgbm.deltas.by_layer import by_layer, delta_cosine, layer_rms
+from llgbm.deltas.fingerprint import adapter_fingerprint, file_fingerprint, text_fingerprint
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.multiple_choice import score_choices
@@ -22,6 +24,8 @@ from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import load_run_task
 from llgbm.generators.vae.augment import interpolated
+from llgbm.generators.vae.experiments.walk_notes import Walk, WalkNotes
+from llgbm.generators.vae.files import TENSORS
 from llgbm.generators.vae.generator import LoRAGeneratorVAE
 from llgbm.generators.vae.held_out import HeldOutTeachers
 
@@ -72,6 +76,7 @@ def measure_ways(
     examples: int,
     pairs: int,
     seed: int,
+    folder: Path,
 ) -> dict[str, Way]:
     """Go every way between pairs of teachers of different tasks.
 
@@ -79,7 +84,7 @@ def measure_ways(
 
     Args:
         vae: that writes the latent way.
-        z: [n, size] latents of the teachers.
+        z: [n, size] latents of the teachers, by this VAE.
         part: n teachers.
         manifest: of the run.
         model: frozen base.
@@ -88,6 +93,7 @@ def measure_ways(
         examples: scored of each task.
         pairs: most pairs.
         seed: of the choice of pairs and the intervals.
+        folder: of the VAE, where what was measured of a pair is noted.
 
     Returns:
         Way by name; none where no two tasks differ.
@@ -96,8 +102,14 @@ def measure_ways(
     if not chosen:
         return {}
     rebuilt = vae.generate_from_z(z)
-    measured: dict[str, list[_Walk]] = {}
+    notes = WalkNotes(folder, _key(folder, part, examples))
+    measured: dict[str, list[Walk]] = {}
     for i, j in tqdm(chosen, desc="ways", unit="pair", mininterval=1.0):
+        known = notes.of((i, j))
+        if known is not None:
+            for name, walk in known.items():
+                measured.setdefault(name, []).append(walk)
+            continue
         ways = {
             LATENT: vae.interpolate(z[i], z[j], SHARES),
             EVEN: vae.interpolate(z[i], z[j], SHARES, even=True),
@@ -108,11 +120,28 @@ def measure_ways(
             ways, (part.tasks[i], part.tasks[j]), manifest, model, tokenizer, examples
         )
         ends = behaviour(part.weights.select([i, j]).to(device_of(model)))
-        for name, adapters in ways.items():
-            deltas = behaviour(adapters.to(device_of(model)))
-            measured.setdefault(name, []).append(_walk(accuracies[name], deltas, ends))
+        walks = {
+            name: _walk(accuracies[name], behaviour(adapters.to(device_of(model))), ends)
+            for name, adapters in ways.items()
+        }
+        notes.note((i, j), walks)
+        for name, walk in walks.items():
+            measured.setdefault(name, []).append(walk)
     straight = [walk.accuracy[len(SHARES) // 2] for walk in measured[STRAIGHT]]
     return {name: _mean(walks, straight, seed) for name, walks in measured.items()}
+
+
+def _key(folder: Path, part: HeldOutTeachers, examples: int) -> str:
+    """Fingerprint of what walks depend on: the VAE, the teachers, and what they are scored on."""
+    return text_fingerprint(
+        {
+            "vae": file_fingerprint(folder / TENSORS),
+            "teachers": [adapter_fingerprint(part.weights, row) for row in range(part.weights.n)],
+            "tasks": list(part.tasks),
+            "examples": examples,
+            "shares": SHARES,
+        }
+    )
 
 
 def of_variant(ways: Mapping[str, Way], variant: str) -> dict[str, Way]:
@@ -120,27 +149,16 @@ def of_variant(ways: Mapping[str, Way], variant: str) -> dict[str, Way]:
     return {f"{name}, {variant}": way for name, way in ways.items() if name != TEACHERS}
 
 
-@dataclass(frozen=True)
-class _Walk:
-    """One way of one pair."""
-
-    accuracy: list[float]
-    start_cosine: list[float]
-    end_cosine: list[float]
-    unevenness: float
-    detour: float
-
-
-def _walk(accuracy: list[float], deltas: Tensor, ends: Tensor) -> _Walk:
+def _walk(accuracy: list[float], deltas: Tensor, ends: Tensor) -> Walk:
     scaled = (by_layer(deltas).float() / layer_rms(ends)).flatten(1)
     steps = (scaled[1:] - scaled[:-1]).norm(dim=1)
     length, distance = float(steps.sum()), float((scaled[-1] - scaled[0]).norm())
     start, end = (
-        delta_cosine(deltas, ends[[place]].expand_as(deltas)).tolist() for place in (0, 1)
+        tuple(delta_cosine(deltas, ends[[place]].expand_as(deltas)).tolist()) for place in (0, 1)
     )
     # Ends that coincide have no way between them.
     uneven = float(steps.max()) * len(steps) / length if length > 0 else 1.0
-    return _Walk(accuracy, start, end, uneven, length / distance if distance > 0 else 1.0)
+    return Walk(tuple(accuracy), start, end, uneven, length / distance if distance > 0 else 1.0)
 
 
 def _accuracies(
@@ -161,7 +179,7 @@ def _accuracies(
     return {name: row.tolist() for name, row in zip(ways, rows, strict=True)}
 
 
-def _mean(walks: Sequence[_Walk], straight: Sequence[float], seed: int) -> Way:
+def _mean(walks: Sequence[Walk], straight: Sequence[float], seed: int) -> Way:
     def curve(name: str) -> tuple[float, ...]:
         return tuple(torch.tensor([getattr(walk, name) for walk in walks]).mean(0).tolist())
 
