@@ -348,5 +348,6 @@ def tiny_adapter_runs(words_task):
         examples_per_step=4,
         ranges=HyperparameterRanges(lr_low=1e-3, lr_high=2e-2, examples_low=8, examples_high=32),
         scored=8,
+        scored_of_others=8,
         texts=3,
     )

@@ -1,10 +1,16 @@
 """Collections of checkpoints: every format is read, and what cannot be learned from is refused."""
 
+import contextlib
+import io
 import json
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from llgbm.deltas.errors import RunError, SettingError
@@ -61,9 +67,9 @@ def test_torch_files_bring_their_own_metrics(tmp_path) -> None:
 def test_adapters_are_collected_as_folders(tiny_spec, make_teachers, tmp_path) -> None:
     from llgbm.deltas.peft_format import save_adapter
 
-    weights = make_teachers(tiny_spec, 4)
+    weights = make_teachers(tiny_spec, 6)
     rows = ["run,step,accuracy"]
-    for index in range(4):
+    for index in range(6):
         run, step = f"r{index // 2}", index % 2 + 1
         path = tmp_path / "runs" / run / f"checkpoint-{step}"
         save_adapter(weights.select([index]), path, base_model_name="x", base_fingerprint="y")
@@ -166,7 +172,7 @@ def test_a_constant_metric_is_refused(runs, tmp_path) -> None:
 def test_one_run_alone_is_refused(runs, tmp_path) -> None:
     shutil.rmtree(runs / "run_01")
     shutil.rmtree(runs / "run_02")
-    with pytest.raises(RunError, match="expected at least 2"):
+    with pytest.raises(RunError, match="runs: expected at least 3"):
         collect_folders(tmp_path / "out", FolderSource(runs))
 
 
@@ -228,3 +234,31 @@ def test_runs_stand_on_one_side_of_the_split(quadratic_collection) -> None:
         == split_runs(quadratic_collection, seed=3)
         != split_runs(quadratic_collection, seed=4)
     )
+
+
+def test_tied_weights_are_collected_under_both_names(tmp_path) -> None:
+    for run in range(3):
+        folder = tmp_path / "runs" / f"r{run}"
+        folder.mkdir(parents=True)
+        for step in (1, 2):
+            tied = torch.full((2, 3), float(run + step))
+            content = {"model": {"embed": tied, "head": tied}, "metrics": {"a": run + step / 7}}
+            torch.save(content, folder / f"{step}.pt")
+    made = collect_folders(tmp_path / "out", FolderSource(tmp_path / "runs"))
+    assert torch.equal(made.weights(5)["embed"], made.weights(5)["head"])
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_torch_file_that_is_cut_or_changed_is_an_error_or_whole(data) -> None:
+    buffer = io.BytesIO()
+    torch.save({"w": torch.arange(6.0)}, buffer)
+    content = bytearray(buffer.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(1, len(content)))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "1.pt"
+        path.write_bytes(content)
+        with contextlib.suppress(RunError):
+            assert set(read_checkpoint(path).tensors)

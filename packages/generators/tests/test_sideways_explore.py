@@ -149,11 +149,15 @@ def test_every_command_measures_what_it_decodes(
     blocks = load_file(front / "000" / "checkpoint.safetensors")
     real = meter.measure({name: value[None] for name, value in blocks.items()})[0]
     assert noted["proposals"][0]["measured"] == pytest.approx(real, abs=1e-6)
+    assert run("pareto", model, "--out", front, *words) == 2
+    assert run("pareto", model, "--out", front, "--overwrite", "--search.proposals", 2) == 0
     assert run("init", model, "gain=-0.2", "--out", tmp_path / "start", *measured) == 0
     assert (tmp_path / "start" / "start" / "checkpoint.safetensors").exists()
     words = ["run_01", "run_02/20", "--steps", 3, "--out", tmp_path / "path", *measured]
     assert run("interpolate", model, *words) == 0
-    assert len(list((tmp_path / "path").iterdir())) == 3
+    assert len(list((tmp_path / "path").iterdir())) == 4
+    (tmp_path / "mine").mkdir()
+    assert run("interpolate", model, *words[:5], tmp_path / "mine", "--overwrite") == 2
     assert run("trajectory", model, "run_01", "--hyperparameters", "lr=0.1") == 0
     noted = json.loads((model / "results" / "trajectory.json").read_text())
     assert [row["step"] for row in noted["points"]] == [10, 20, 30, 40, 50]
@@ -186,6 +190,9 @@ def test_a_trajectory_of_the_runs_own_settings_shows_what_was_measured(quadratic
         (["pareto", "--metrics", "gain"], "expected 2 to 4"),
         (["pareto", "--evaluate"], "--evaluator"),
         (["pareto", "--evaluator", "true"], "{checkpoint}"),
+        (["pareto", "--baselines"], "--evaluator"),
+        (["pareto", "--evaluator", "x '{checkpoint}"], "expected words"),
+        (["interpolate", "run_01", "run_02", "--evaluate"], "--evaluator"),
         (["predict", "--checkpoints", "nothing.safetensors"], "nothing.safetensors"),
     ],
 )
@@ -208,6 +215,7 @@ def test_an_evaluator_that_fails_is_told(tmp_path) -> None:
         ("import sys; print('x', file=sys.stderr); sys.exit(3)", "exit status 3: x"),
         ("print('no json')", "no json"),
         ("print('{}')", "last line of JSON"),
+        ("print('{\"gain\": NaN}')", "gain: expected a finite number"),
     ):
         path = tmp_path / "e.py"
         path.write_text(script)

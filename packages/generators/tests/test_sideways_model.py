@@ -1,6 +1,8 @@
 """The latent space: blocks come back, unseen runs are predicted, files are checked."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.sideways.agreement import agreements
 from llgbm.generators.sideways.baselines import BASELINES
+from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.model import basis as basis_file
 from llgbm.generators.sideways.model.basis import fit_basis, read_all
 from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
@@ -43,7 +46,7 @@ def test_a_mixture_of_checkpoints_has_the_mixture_of_their_coefficients(
     first, last = (quadratic_collection.weights(place) for place in (40, 61))
     middle = {name: (value + last[name]) / 2 for name, value in first.items()}
     mean = (basis.read(first)[0] + basis.read(last)[0]) / 2
-    # The ridge's inverse, a thousand, times float32's rounding.
+    # The ridge's inverse, a thousand, times the rounding of the mixture itself.
     torch.testing.assert_close(basis.read(middle)[0], mean, atol=1e-4, rtol=1e-4)
 
 
@@ -64,6 +67,72 @@ def test_a_small_memory_takes_some_checkpoints_of_every_run(
     runs = {quadratic_collection.checkpoints[place].run for place in read}
     assert len(read) <= 20
     assert len(runs) == 15
+    # The end of every run, and other steps.
+    steps = [quadratic_collection.checkpoints[place].step for place in read]
+    assert steps.count(50) == 15
+    assert len(set(steps)) > 1
+
+
+def test_blocks_count_alike_whatever_their_size(quadratic_collection, monkeypatch) -> None:
+    places = list(range(30))
+    plain = fit_basis(quadratic_collection, places, k=5)
+    whole = type(quadratic_collection).weights
+
+    def larger(self, place):
+        found = whole(self, place)
+        return {**found, "one.weight": 1000 * found["one.weight"]}
+
+    monkeypatch.setattr(type(quadratic_collection), "weights", larger)
+    scaled = fit_basis(quadratic_collection, places, k=5)
+    for name in ("one.bias", "scale"):
+        found, expected = scaled.directions[name].abs(), plain.directions[name].abs()
+        # Signs of singular vectors are anybody's; float32 sums of numbers a thousand times larger.
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_gradients_of_large_metrics_are_finite() -> None:
+    values = torch.cat([torch.full((10,), 1.0), torch.linspace(80, 100, 90)])[:, None]
+    scale = MetricScale(1)
+    scale.fit(values)
+    standardised = scale(values).requires_grad_()
+    scale.back(standardised).sum().backward()
+    assert standardised.grad is not None
+    assert standardised.grad.isfinite().all()
+
+
+def test_training_replaces_nothing_but_a_model(quadratic_collection, tmp_path) -> None:
+    training = SidewaysTraining(steps=2, sizes=SIZES)
+    home = quadratic_collection.folder
+    for out in (home, home.parent):
+        config = SidewaysTrainConfig(home, out, training, overwrite=True)
+        with pytest.raises(RunError, match="without the collection in it"):
+            train_sideways(config)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    with pytest.raises(RunError, match="a sideways model to overwrite"):
+        train_sideways(SidewaysTrainConfig(home, tmp_path / "mine", training, overwrite=True))
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
+def test_a_collection_that_changed_is_told(quadratic_collection, tmp_path) -> None:
+    home = tmp_path / "collection"
+    shutil.copytree(quadratic_collection.folder, home, ignore=shutil.ignore_patterns("model"))
+    fit_sideways(Collection.read(home), home / "model", SidewaysTraining(steps=2, sizes=SIZES))
+    index = json.loads((home / "collection.json").read_text())
+    index["checkpoints"][3]["metrics"]["gain"] *= -7
+    (home / "collection.json").write_text(json.dumps(index))
+    with pytest.raises(RunError, match="train again"):
+        load_sideways(home / "model")
+
+
+def test_too_few_checkpoints_are_told(quadratic_collection, tmp_path) -> None:
+    one = [places[0] for places in list(quadratic_collection.runs.values())[:3]]
+    few = replace(
+        quadratic_collection,
+        checkpoints=tuple(quadratic_collection.checkpoints[place] for place in one),
+    )
+    with pytest.raises(RunError, match="checkpoints to train on: expected at least 2, got 1"):
+        fit_sideways(few, tmp_path / "model", SidewaysTraining(steps=2, sizes=SIZES))
 
 
 def test_scales_leave_what_never_changes_alone() -> None:

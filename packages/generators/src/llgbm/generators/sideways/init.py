@@ -11,9 +11,9 @@ import tyro
 from torch import Tensor
 
 from llgbm.deltas.errors import SettingError, require_at_least, require_seed
-from llgbm.deltas.peft_format import check_output
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.explore.meter import meter_of
+from llgbm.generators.sideways.explore.output import check_output
 from llgbm.generators.sideways.explore.proposals import (
     as_json,
     proposal_table,
@@ -83,12 +83,27 @@ def init(config: InitConfig) -> None:
     model = load_sideways(config.model)
     wanted = read_target(model, config.target)
     meter = meter_of(model, config.evaluator)
+    if config.evaluate:
+        meter.check()
     z = find_start(model, wanted, config.search)
     proposals = propose(model, ["start"], z, meter if config.evaluate else None)
     write_proposals(model, proposals, meter, config.out, config.overwrite)
     print(proposal_table(proposals))
+    print(nearest_checkpoint(model, wanted))
     note_result(config.model, "init", {"target": wanted, "proposal": as_json(proposals[0])})
     print(f"{config.out / 'start'}: for " + ", ".join(f"{k} {v:g}" for k, v in wanted.items()))
+
+
+def nearest_checkpoint(model: SidewaysModel, target: dict[str, float]) -> str:
+    """The training checkpoint whose measured metrics are nearest to a target, in words."""
+    table = model.train_table.metrics
+    places = [model.metrics.index(name) for name in target]
+    off = (table[:, places] - torch.tensor(list(target.values()))) / table[:, places].std(0)
+    row = int(off.square().sum(1).argmin())
+    place = model.split.places(model.collection, "train")[row]
+    record = model.collection.checkpoints[place]
+    said = ", ".join(f"{name} {value:.3f}" for name, value in record.metrics.items())
+    return f"nearest training checkpoint, measured: {record.run}/{record.step}: {said}"
 
 
 def read_target(model: SidewaysModel, words: tuple[str, ...]) -> dict[str, float]:

@@ -10,9 +10,10 @@ import torch
 import tyro
 
 from llgbm.deltas import atomic
+from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import require_at_least
-from llgbm.deltas.peft_format import check_output
 from llgbm.generators.sideways.explore.meter import Meter, meter_of
+from llgbm.generators.sideways.explore.output import INDEX, check_output
 from llgbm.generators.sideways.explore.paths import (
     Blocks,
     latent_of,
@@ -67,6 +68,8 @@ def interpolate(config: InterpolateConfig) -> None:
     check_output(config.out, config.overwrite)
     model = load_sideways(config.model)
     meter = meter_of(model, config.evaluator)
+    if config.evaluate:
+        meter.check()
     places = place_of(model, config.first), place_of(model, config.last)
     first, last = (model.collection.weights(place) for place in places)
     z = latent_path(latent_of(model, places[0]), latent_of(model, places[1]), config.steps)
@@ -75,9 +78,6 @@ def interpolate(config: InterpolateConfig) -> None:
             way = model.weights(z)
     else:
         way = through_ends(model, z, first, last)
-    with atomic.folder(config.out, replace=config.overwrite) as new:
-        for index in range(config.steps):
-            meter.write({n: each[index] for n, each in way.items()}, new / f"{index:03d}")
     ways = {LATENT: way, STRAIGHT: straight_path(first, last, config.steps)}
     found = {
         name: {
@@ -87,6 +87,10 @@ def interpolate(config: InterpolateConfig) -> None:
         for name, blocks in ways.items()
     }
     print(_table(model, found, config.steps))
+    with atomic.folder(config.out, replace=config.overwrite) as new:
+        for index in range(config.steps):
+            meter.write({n: each[index] for n, each in way.items()}, new / f"{index:03d}")
+        write_json(new / INDEX, {"first": config.first, "last": config.last, **found[LATENT]})
     note_result(
         config.model,
         "interpolate",
@@ -115,15 +119,16 @@ def _measured(meter: Meter, blocks: Blocks, count: int) -> list[dict[str, float]
 def _table(model: SidewaysModel, found: dict[str, Any], steps: int) -> str:
     lines = []
     for way, values in found.items():
-        lines.append(f"{way}: " + ", ".join(f"{m}: predicted, measured" for m in model.metrics))
+        heads = ", ".join(f"{m}: predicted, measured, difference" for m in model.metrics)
+        lines.append(f"{way}: {heads}")
         for index in range(steps):
             cells = []
             for metric in model.metrics:
-                real = (
-                    "-"
-                    if values["measured"] is None
-                    else f"{values['measured'][index][metric]:.3f}"
-                )
-                cells.append(f"{values['predicted'][index][metric]:9.3f} {real:>9}")
+                guess = values["predicted"][index][metric]
+                if values["measured"] is None:
+                    cells.append(f"{guess:9.3f} {'-':>9} {'-':>9}")
+                else:
+                    real = values["measured"][index][metric]
+                    cells.append(f"{guess:9.3f} {real:9.3f} {guess - real:+9.3f}")
             lines.append(f"  {index / (steps - 1):.2f}" + "  ".join(cells))
     return "\n".join(lines)

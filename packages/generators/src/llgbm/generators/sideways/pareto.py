@@ -9,12 +9,12 @@ from typing import Annotated
 import torch
 import tyro
 
-from llgbm.deltas.peft_format import check_output
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.arms import PROPOSALS, FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch
 from llgbm.generators.sideways.explore.front import hypervolume
 from llgbm.generators.sideways.explore.meter import meter_of
+from llgbm.generators.sideways.explore.output import check_output
 from llgbm.generators.sideways.explore.proposals import (
     as_json,
     measure_blocks,
@@ -66,10 +66,11 @@ def pareto(config: ParetoConfig) -> None:
     model = load_sideways(config.model)
     aims = Aims.of(model, config.metrics, config.minimise)
     meter = meter_of(model, config.evaluator)
+    if config.evaluate or config.baselines:
+        meter.check()
     arms = FrontArms(model, aims, config.search)
     names = [f"{place:03d}" for place in range(len(arms.latents))]
     proposals = propose(model, names, arms.latents, meter if config.evaluate else None)
-    write_proposals(model, proposals, meter, config.out, config.overwrite)
     print(proposal_table(proposals))
     predicted = torch.tensor([[each.predicted[name] for name in aims.names] for each in proposals])
     volumes = {
@@ -85,6 +86,7 @@ def pareto(config: ParetoConfig) -> None:
                 volumes[name] = arms.volume(measure_blocks(meter, named()))
     for name, value in volumes.items():
         print(f"hypervolume, {name}: {value:.4f}")
+    write_proposals(model, proposals, meter, config.out, config.overwrite)
     note_result(
         config.model,
         "pareto",

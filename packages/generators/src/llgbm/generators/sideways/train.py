@@ -23,11 +23,18 @@ from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.collection.split import split_runs
 from llgbm.generators.sideways.model.basis import fit_basis
 from llgbm.generators.sideways.model.config import SidewaysTraining
-from llgbm.generators.sideways.model.files import SidewaysModel, load_sideways, save_sideways
+from llgbm.generators.sideways.model.files import (
+    BASIS,
+    SidewaysModel,
+    load_sideways,
+    save_sideways,
+)
 from llgbm.generators.sideways.model.loss import sideways_terms, weighted
 from llgbm.generators.sideways.model.sideways_vae import SidewaysVAE
 from llgbm.generators.sideways.model.table import CheckpointTable
 
+# Two span one direction.
+FEWEST_CHECKPOINTS = 2
 METRICS, FINISHED = "metrics.jsonl", "finished.json"
 # Weights of a member of the ensemble: how many times more it sees of one run than of another.
 BOOTSTRAP = 1.0
@@ -61,12 +68,25 @@ def train_sideways(config: SidewaysTrainConfig) -> SidewaysModel:
     Raises:
         RunError: no collection, one of too few runs, or `out` exists.
     """
-    if config.folder.exists() and not config.overwrite:
-        raise RunError(f"{config.folder}: exists: give --overwrite to replace it")
+    _check_replaced(config)
     collection = Collection.read(config.collection)
     model = fit_sideways(collection, config.folder, config.training)
     print(f"{config.folder}: next: llgbm sideways predict {config.folder}")
     return model
+
+
+def _check_replaced(config: SidewaysTrainConfig) -> None:
+    """Refuse to replace anything but a model."""
+    folder = config.folder
+    if config.collection.resolve().is_relative_to(folder.resolve()):
+        raise RunError(f"out: expected a folder without the collection in it, got {folder}")
+    if not folder.exists():
+        return
+    if not config.overwrite:
+        raise RunError(f"{folder}: exists: give --overwrite to replace it")
+    is_model = folder.is_dir() and (folder / FINISHED).exists() and (folder / BASIS).exists()
+    if not is_model and not (folder.is_dir() and not any(folder.iterdir())):
+        raise RunError(f"{folder}: expected a sideways model to overwrite, got something else")
 
 
 def fit_sideways(collection: Collection, folder: Path, training: SidewaysTraining) -> SidewaysModel:
@@ -83,6 +103,11 @@ def fit_sideways(collection: Collection, folder: Path, training: SidewaysTrainin
     began = time.perf_counter()
     split = split_runs(collection, training.seed, training.test_share)
     places = split.places(collection, "train")
+    if len(places) < FEWEST_CHECKPOINTS:
+        raise RunError(
+            f"{collection.folder}: checkpoints to train on: expected at least "
+            f"{FEWEST_CHECKPOINTS}, got {len(places)} of {len(split.train)} runs"
+        )
     basis = fit_basis(collection, places, training.sizes.directions)
     seen = CheckpointTable.of(basis, collection, places)
     chosen_by = CheckpointTable.of(basis, collection, split.places(collection, "validation"))

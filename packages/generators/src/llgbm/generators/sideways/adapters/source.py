@@ -10,7 +10,14 @@ from typing import Any
 from torch import nn
 
 from llgbm.deltas.base_models import load_base_model
-from llgbm.deltas.errors import RunError, SettingError, mismatch, require_at_least, require_seed
+from llgbm.deltas.errors import (
+    RunError,
+    SettingError,
+    TaskError,
+    mismatch,
+    require_at_least,
+    require_seed,
+)
 from llgbm.deltas.fingerprint import base_fingerprint
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
 from llgbm.deltas.task import Example
@@ -119,8 +126,16 @@ class AdapterWorld:
         Raises:
             TaskError: an unknown task, or one without choices to measure.
         """
-        for name in (runs.task, *runs.others):
-            load_task(name, seed=runs.seed).require_choices()
+        asked = {runs.task: runs.scored, **dict.fromkeys(runs.others, runs.scored_of_others)}
+        for name, count in asked.items():
+            task = load_task(name, seed=runs.seed)
+            task.require_choices()
+            there = min(len(task.validation), len(task.test))
+            if there < count:
+                raise TaskError(
+                    f"{task.name}: examples to measure on: expected at least {count} in validation "
+                    f"and in test, got {there}"
+                )
         if model is None:
             model, tokenizer = load_base_model(runs.base_model)
         else:

@@ -77,8 +77,8 @@ def _pickled(path: Path) -> CheckpointFile:
             f"{path}: expected tensors, numbers and words alone, got a pickle with other objects, "
             "which may run code: save its state dict"
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError) as error:
-        raise RunError(f"{path}: not a whole torch file ({error})") from error
+    except Exception as error:  # a damaged file stops its reader anywhere
+        raise RunError(f"{path}: not a whole torch file ({error!r})") from error
     if not isinstance(content, Mapping):
         raise RunError(mismatch(path, "content", "a dictionary", type(content).__name__))
     inner = next((content[k] for k in STATE_KEYS if isinstance(content.get(k), Mapping)), content)

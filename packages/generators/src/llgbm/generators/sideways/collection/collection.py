@@ -18,11 +18,13 @@ from torch import Tensor
 
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.sideways.collection.records import Block, CheckpointRecord
 
 INDEX, WEIGHTS = "collection.json", "weights"
 SCHEMA, KIND = 1, "checkpoint collection"
+FEWEST_RUNS = 3
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 
 
@@ -69,6 +71,11 @@ class Collection:
         rows = [list(each.hyperparameters.values()) for each in self.checkpoints]
         return torch.tensor(rows).view(len(rows), len(self.hyperparameters))
 
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of all that is known of the checkpoints, their weights' files by name."""
+        return text_fingerprint([asdict(each) for each in self.checkpoints])
+
     def weights(self, place: int) -> dict[str, Tensor]:
         """Read one checkpoint, float32 by block name.
 
@@ -103,7 +110,7 @@ class Collection:
         try:
             blocks = _CONVERTER.structure(content["blocks"], tuple[Block, ...])
             records = _CONVERTER.structure(content["checkpoints"], tuple[CheckpointRecord, ...])
-        except (KeyError, cattrs.BaseValidationError) as error:
+        except (KeyError, TypeError, cattrs.BaseValidationError) as error:
             raise RunError(f"{path}: expected blocks and checkpoints, got {error}") from error
         made = cls(folder, blocks, records, content.get("source", {}))
         check_records(records, path)
@@ -145,10 +152,10 @@ def check_records(records: Sequence[CheckpointRecord], where: Path) -> None:
     if not records:
         raise RunError(mismatch(where, "checkpoints", "at least one", "none"))
     runs = sorted({each.run for each in records})
-    if len(runs) < 2:
+    if len(runs) < FEWEST_RUNS:
         raise RunError(
-            f"{where}: runs: expected at least 2, since what is learned is tested on others, got "
-            f"only {runs[0]!r}"
+            f"{where}: runs: expected at least {FEWEST_RUNS}, to train on, to choose by and to "
+            f"test on, got {runs}"
         )
     seen: set[tuple[str, int]] = set()
     for each in records:

@@ -176,7 +176,9 @@ def chosen_blocks(
         if got is None or tuple(got.shape) != block.shape:
             shape = "nothing" if got is None else tuple(got.shape)
             raise RunError(mismatch(path, block.name, f"{block.shape} as in {first}", shape))
-        if not torch.isfinite(got).all():
+        # A copy: tied weights are one tensor under two names, which no safetensors file holds.
+        values = got.float().clone()
+        if not torch.isfinite(values).all():
             raise RunError(f"{path}: {block.name}: expected finite values, got NaN or Inf")
-        chosen[block.name] = got.float()
+        chosen[block.name] = values
     return chosen

@@ -6,9 +6,7 @@ import random
 from dataclasses import dataclass
 
 from llgbm.deltas.errors import RunError
-from llgbm.generators.sideways.collection.collection import Collection
-
-FEWEST_RUNS = 3
+from llgbm.generators.sideways.collection.collection import FEWEST_RUNS, Collection
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ SIDEWAYS_PRESETS: dict[PresetName, SidewaysPreset] = {
     "gpu": SidewaysPreset(
         AdapterRuns(
             runs=64, steps=64, keep_every=4, examples_per_step=16, r=8, lora_alpha=16.0,
-            scored=200, texts=16,
+            scored=180, texts=16,
         ),
         SidewaysTraining(steps=1500, runs_per_step=8),
         proposals=16,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from torch import nn
 
 from llgbm.deltas.environment import environment
+from llgbm.deltas.module_files import read_module_config
+from llgbm.deltas.spec import device_of
 from llgbm.generators.experiments.presets import PresetName
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.collect import collect_adapters
@@ -103,7 +106,7 @@ def run_sideways_experiment(
         f"{sizes.runs.base_model}, {len(collection.checkpoints)} checkpoints of "
         f"{len(collection.runs)} runs on {sizes.runs.task}, {numbers:,} numbers each, measured on "
         f"{sizes.runs.scored} examples and {sizes.runs.texts} texts",
-        environment(config.seed, torch.device("cpu"), torch.float32),
+        environment(config.seed, device_of(world.model), next(world.model.parameters()).dtype),
         collection.metrics,
         references,
         found,
@@ -119,9 +122,13 @@ def run_sideways_experiment(
 def _fitted(
     folder: Path, collection: Collection, sizes: SidewaysPreset, seed: int
 ) -> SidewaysModel:
+    training = replace(sizes.training, seed=seed)
     if (folder / FINISHED).exists():
-        return load_sideways(folder)
-    return fit_sideways(collection, folder, replace(sizes.training, seed=seed))
+        _, known = read_module_config(folder, "llgbm experiment sideways")
+        same = known.get("training") == json.loads(json.dumps(asdict(training)))
+        if same and known.get("collection_fingerprint") == collection.fingerprint:
+            return load_sideways(folder)
+    return fit_sideways(collection, folder, training)
 
 
 def _measured(

@@ -28,6 +28,9 @@ CHECKPOINT = "checkpoint.safetensors"
 class Meter(Protocol):
     """Writes and measures checkpoints that were decoded."""
 
+    def check(self) -> None:
+        """Raise SettingError unless it can measure."""
+
     def write(self, blocks: Mapping[str, Tensor], folder: Path) -> Path:
         """Write one checkpoint of blocks [*shape] inside a folder; return what to load."""
 
@@ -47,6 +50,9 @@ class AdaptersMeter:
         self.world = world
         self._split = split
         self._meter: AdapterMeter | None = None
+
+    def check(self) -> None:
+        """See `Meter`."""
 
     def write(self, blocks: Mapping[str, Tensor], folder: Path) -> Path:
         """Write a PEFT folder; see `Meter`."""
@@ -80,6 +86,18 @@ class FilesMeter:
         if command is not None and PLACE not in command:
             raise SettingError(f"evaluator: expected {PLACE} in the command, got {command!r}")
         self.command, self.metrics = command, tuple(metrics)
+        try:
+            self.words = shlex.split(command or "")
+        except ValueError as error:
+            raise SettingError(f"evaluator: expected words, got {command!r} ({error})") from error
+
+    def check(self) -> None:
+        """See `Meter`."""
+        if self.command is None:
+            raise SettingError(
+                "evaluate: expected --evaluator, a command that measures a checkpoint of yours, "
+                "got none"
+            )
 
     def write(self, blocks: Mapping[str, Tensor], folder: Path) -> Path:
         """See `Meter`."""
@@ -89,11 +107,7 @@ class FilesMeter:
 
     def measure(self, blocks: Mapping[str, Tensor]) -> list[dict[str, float]]:
         """See `Meter`."""
-        if self.command is None:
-            raise SettingError(
-                "evaluate: expected --evaluator, a command that measures a checkpoint of yours, "
-                "got none"
-            )
+        self.check()
         count = len(next(iter(blocks.values())))
         found = []
         with TemporaryDirectory() as folder:
@@ -103,8 +117,7 @@ class FilesMeter:
         return found
 
     def _run(self, path: Path) -> dict[str, float]:
-        assert self.command is not None
-        words = [word.replace(PLACE, str(path)) for word in shlex.split(self.command)]
+        words = [word.replace(PLACE, str(path)) for word in self.words]
         try:
             done = subprocess.run(words, capture_output=True, text=True, check=False)
         except OSError as error:
@@ -115,10 +128,14 @@ class FilesMeter:
             raise RunError(f"evaluator: exit status {done.returncode}: {said}")
         try:
             values = json.loads(last)
-            return {name: float(values[name]) for name in self.metrics}
+            found = {name: float(values[name]) for name in self.metrics}
         except (ValueError, TypeError, KeyError) as error:
             wanted = f"a last line of JSON with {list(self.metrics)}"
             raise RunError(mismatch("evaluator", "output", wanted, repr(last[:80]))) from error
+        for name, value in found.items():
+            if not abs(value) < float("inf"):
+                raise RunError(mismatch("evaluator", name, "a finite number", value))
+        return found
 
 
 def meter_of(model: SidewaysModel, command: str | None, split: str = "validation") -> Meter:

@@ -12,9 +12,9 @@ from torch import Tensor
 from llgbm.deltas import atomic
 from llgbm.deltas.atomic import write_json
 from llgbm.generators.sideways.explore.meter import Meter
+from llgbm.generators.sideways.explore.output import INDEX
 from llgbm.generators.sideways.model.files import SidewaysModel
 
-INDEX = "proposals.json"
 # Decoded checkpoints that are held at once.
 AT_ONCE = 8
 
@@ -89,7 +89,7 @@ def measure_blocks(
 def write_proposals(
     model: SidewaysModel, proposals: Sequence[Proposal], meter: Meter, out: Path, overwrite: bool
 ) -> None:
-    """Write each decoded checkpoint and proposals.json; the folder appears whole.
+    """Write each decoded checkpoint and what is in the folder; the folder appears whole.
 
     Raises:
         FileExistsError: `out` exists and is not to be replaced.

@@ -9,8 +9,10 @@ writes nothing but combinations of what it was trained on either.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import torch
 from torch import Tensor
@@ -54,7 +56,8 @@ class BlockBasis:
             whole = weights[block.name].flatten()
             moved = whole - self.mean[block.name].flatten()
             rows = self.directions[block.name].flatten(1)
-            found = inverse @ (rows @ moved)
+            # The inverse of a small block's products is large, and so is what it makes of rounding.
+            found = (inverse.double() @ (rows.double() @ moved.double())).float()
             rest = moved - found @ rows
             coefficients.append(found)
             norms = torch.stack([whole.norm(), moved.norm(), rest.norm()])
@@ -73,7 +76,9 @@ class BlockBasis:
 
 
 def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBasis:
-    """Fit directions to checkpoints; where they do not fit the memory, to some of every run.
+    """Fit directions to checkpoints; where they do not fit the memory, to some of them.
+
+    Blocks are brought to one size first (normalisation per block).
 
     Args:
         collection: read from disk, one checkpoint at a time.
@@ -83,13 +88,16 @@ def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBas
     blocks = collection.blocks
     size = 4 * sum(block.numel for block in blocks)
     most = max(2, MEMORY // size)
-    chosen = list(places)[:: -(-len(places) // most)]
+    chosen = spread_over_runs(collection, places, most)
     held = [collection.weights(place) for place in chosen]
     mean = {b.name: torch.stack([each[b.name] for each in held]).mean(0) for b in blocks}
     gram = torch.zeros(len(held), len(held), dtype=torch.float64)
     for block in blocks:
         moved = _moved(held, block, mean)
-        gram += (moved @ moved.T).double()
+        # Blocks count alike, whatever the size of their numbers.
+        size_of_block = moved.square().mean().sqrt().clamp_min(1e-12)
+        scaled = moved / (size_of_block * moved.shape[1] ** 0.5)
+        gram += (scaled @ scaled.T).double()
     values, vectors = torch.linalg.eigh(gram)
     # The mean is taken out: at least one direction is nothing.
     k = min(k, len(held) - 1)
@@ -104,6 +112,22 @@ def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBas
         eased = products + RIDGE * products.diagonal().mean().clamp_min(1e-12) * torch.eye(k)
         inverses.append(torch.linalg.inv(eased).float())
     return BlockBasis(blocks, mean, directions, torch.stack(inverses))
+
+
+def spread_over_runs(collection: Collection, places: Sequence[int], most: int) -> list[int]:
+    """At most so many places: every run's last checkpoint first, then others at random."""
+    rng = random.Random("sideways-basis")
+    by_run: dict[str, list[int]] = {}
+    for place in places:
+        by_run.setdefault(collection.checkpoints[place].run, []).append(place)
+    orders = []
+    for rows in by_run.values():
+        rest = rows[:-1]
+        rng.shuffle(rest)
+        orders.append([rows[-1], *rest])
+    rounds = zip_longest(*orders)
+    taken = [place for each in rounds for place in each if place is not None]
+    return sorted(taken[:most])
 
 
 def read_all(

@@ -103,6 +103,7 @@ def save_sideways(model: SidewaysModel, sizes: SidewaysSizes, training: Mapping[
     }
     metadata = {
         "collection": os.path.relpath(model.collection.folder, model.folder),
+        "collection_fingerprint": model.collection.fingerprint,
         "split": asdict(model.split),
         "training": dict(training),
     }
@@ -135,10 +136,11 @@ def load_sideways(folder: Path) -> SidewaysModel:
     collection = Collection.read(Path(os.path.normpath(folder / collected)))
     if (collection.metrics, collection.hyperparameters) != (metrics, numbers):
         raise RunError(mismatch(collection.folder, "metrics", metrics, collection.metrics))
+    same = metadata.get("collection_fingerprint") == collection.fingerprint
     runs = {run for part in (split.train, split.validation, split.test) for run in part}
-    if runs != set(collection.runs) or collection.blocks != blocks:
+    if not same or runs != set(collection.runs) or collection.blocks != blocks:
         raise RunError(
-            f"{collection.folder}: expected the runs and blocks that {folder} was fitted to, got "
+            f"{collection.folder}: expected the checkpoints that {folder} was fitted to, got "
             "others: train again"
         )
     basis = _read_basis(folder / BASIS, blocks, k)

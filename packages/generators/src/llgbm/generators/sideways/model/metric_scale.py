@@ -15,6 +15,8 @@ from torch import Tensor, nn
 POWERS, UNITS = np.linspace(0.0, 2.0, 21), (0.05, 0.25, 0.5, 0.75, 1.0)
 # Of a metric that never changes, and of rounding beside its size.
 SMALLEST = 1e-6
+# Powers of e beyond this are no float32.
+LARGEST = 80.0
 
 
 class MetricScale(nn.Module):
@@ -77,8 +79,11 @@ def _raise(x: Tensor, power: Tensor) -> Tensor:
 
 def _lower(y: Tensor, power: Tensor) -> Tensor:
     """Undo `_raise`."""
-    whole = power.clamp_min(1e-3)
-    return torch.where(power < 1e-3, y.expm1(), ((whole * y).log1p() / whole).expm1())
+    still, whole = power < 1e-3, power.clamp_min(1e-3)
+    # What is not taken must be finite, too: its gradient is multiplied by zero, not left out.
+    by_exponential = torch.where(still, y.clamp_max(LARGEST), 0).expm1()
+    by_power = ((whole * torch.where(still, 0, y)).log1p() / whole).expm1()
+    return torch.where(still, by_exponential, by_power)
 
 
 def _unit_and_power(column: np.ndarray) -> tuple[float, float]:
