@@ -168,6 +168,9 @@ def test_every_command_measures_what_it_decodes(
     assert "http" not in page.replace("http://www.w3.org", "")
     for words in ("predicted − measured", "ridge on weight statistics", "From run_01 to run_02/20"):
         assert words in page
+    way = json.loads((model / "results" / "interpolate.json").read_text())["ways"]["weights"]
+    gap = way["predicted"][1]["gain"] - way["measured"][1]["gain"]
+    assert f"<td>{gap:+.3f}</td>" in page
 
 
 def test_a_trajectory_of_the_runs_own_settings_shows_what_was_measured(quadratic_model) -> None:
