@@ -36,8 +36,6 @@ from llgbm.generators.sideways.model.table import CheckpointTable
 # Two span one direction.
 FEWEST_CHECKPOINTS = 2
 METRICS, FINISHED = "metrics.jsonl", "finished.json"
-# Weights of a member of the ensemble: how many times more it sees of one run than of another.
-BOOTSTRAP = 1.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +150,7 @@ def _fit(
     """Optimise; return the best state by the validation runs' metrics."""
     generator = torch.Generator().manual_seed(training.seed)
     runs = list(seen.by_run().values())
+    # A Bayesian bootstrap: how much every member of the ensemble sees of each run.
     weights = -torch.rand(training.sizes.members, len(runs), generator=generator).log()
     optimizer = torch.optim.AdamW(
         vae.parameters(), lr=training.lr, weight_decay=training.weight_decay
@@ -164,9 +163,7 @@ def _fit(
         drawn = torch.randperm(len(runs), generator=generator)[: training.runs_per_step].tolist()
         rows = [row for run in drawn for row in runs[run]]
         owner = [run for run in drawn for _ in runs[run]]
-        terms = sideways_terms(
-            vae, seen.select(rows), weights[:, owner] ** BOOTSTRAP, training.noise, generator
-        )
+        terms = sideways_terms(vae, seen.select(rows), weights[:, owner], training.noise, generator)
         loss = weighted(terms, training.weights)
         if not torch.isfinite(loss):
             raise RunError(f"step {step + 1}: expected a finite loss, got NaN or Inf: lower lr")
