@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import torch
 
 from llgbm.deltas.errors import RunError
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
@@ -14,7 +13,7 @@ from llgbm.generators.sideways.experiment.run import (
     run_sideways_experiment,
     summary,
 )
-from llgbm.generators.sideways.explore.arms import CHECKPOINTS, PROPOSALS, mixture
+from llgbm.generators.sideways.explore.arms import CHECKPOINTS, PROPOSALS
 from llgbm.generators.sideways.model.config import SidewaysSizes, SidewaysTraining
 
 
@@ -67,11 +66,6 @@ def test_results_of_another_kind_are_refused(tmp_path) -> None:
     path.write_text(json.dumps({"schema": 1, "kind": "sideways experiment", "seeds": 3}))
     with pytest.raises(RunError, match="expected a sideways experiment"):
         SidewaysResults.read(path)
-
-
-def test_a_mixture_is_a_weighted_sum() -> None:
-    first, last = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}
-    assert mixture([first, last], [0.25, 0.75])["w"].tolist() == [2.5, 5.0]
 
 
 def test_the_small_preset_has_the_checkpoints_that_are_asked_of_it() -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.anchored import Anchored
+from llgbm.generators.sideways.explore.arms import FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
@@ -26,6 +28,7 @@ from llgbm.generators.sideways.explore.paths import (
     straight_path,
     through_ends,
 )
+from llgbm.generators.sideways.explore.proposals import measure_blocks
 from llgbm.generators.sideways.explore.search import climb, evolve, to_target
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
@@ -64,14 +67,16 @@ def test_latents_of_checkpoints_are_standard_in_their_own_space(quadratic_model)
     assert standard.mean(0).abs().max() < 1e-3
     assert space.nearest(space.centres[[7]]).tolist() == [7]
     drawn = space.sample(4000, torch.Generator().manual_seed(0))
-    assert space.strangeness(drawn).mean() == pytest.approx(0.5, abs=0.05)
+    far = space.distance(drawn, space.mean[None])
+    assert far.mean() == pytest.approx(0.5, abs=0.05)
+    assert space.distance(drawn, drawn).abs().max() < 1e-6
 
 
 def test_gradients_and_cma_climb(quadratic_model) -> None:
     space = LatentSpace.of(quadratic_model)
     best = quadratic_model.train_table.metrics[:, 0].max()
     objective = to_target(quadratic_model, space, [0], best[None], 0.1, 0.1)
-    start = space.centres[:1]
+    start = Anchored.training(quadratic_model).select([0])
     with torch.no_grad():
         before = float(objective(start)[0])
         after = float(objective(climb(space, start, objective, 80))[0])
@@ -80,15 +85,51 @@ def test_gradients_and_cma_climb(quadratic_model) -> None:
     assert evolved > before
 
 
-def test_proposals_spread_along_a_front(quadratic_model) -> None:
+@pytest.mark.parametrize("latents", ["both", "sampled", "optimised"])
+def test_proposals_spread_along_a_front(latents, quadratic_model) -> None:
     aims = Aims.of(quadratic_model, (), ())
-    z = find_front(quadratic_model, aims, FrontSearch(proposals=5, samples=256))
+    search = FrontSearch(proposals=5, samples=256, latents=latents)
+    found = find_front(quadratic_model, aims, search)
     with torch.no_grad():
-        predicted = quadratic_model.vae.predict(z)[0]
-    assert len(z) == 5
+        predicted = found.predict(quadratic_model)[0]
+    assert len(found) == 5
     assert float(predicted[:, 0].max() - predicted[:, 0].min()) > float(
         quadratic_model.train_table.metrics[:, 0].std()
     )
+
+
+def test_proposals_dominate_more_than_interpolation_when_measured(
+    quadratic_model, quadratic_evaluator
+) -> None:
+    aims = Aims.of(quadratic_model, (), ())
+    arms = FrontArms(quadratic_model, aims, FrontSearch(proposals=4, samples=256))
+    meter = FilesMeter(quadratic_evaluator, aims.names)
+    volumes = {
+        name: arms.volume(measure_blocks(meter, make())) for name, make in arms.named().items()
+    }
+    assert volumes["proposals"] > volumes["weight interpolation"] > volumes["random latents"]
+
+
+def test_an_anchor_is_itself_and_its_metrics_are_known(quadratic_model) -> None:
+    places = quadratic_model.split.places(quadratic_model.collection, "train")
+    one, two = places[3], places[-1]
+    anchors = Anchored.at(quadratic_model, [((one, 1.0),), ((one, 0.25), (two, 0.75))])
+    first, last = (quadratic_model.collection.weights(place) for place in (one, two))
+    for name, value in anchors.weights(quadratic_model).items():
+        torch.testing.assert_close(value[0], first[name])
+        torch.testing.assert_close(value[1], 0.25 * first[name] + 0.75 * last[name])
+    mean, error = anchors.predict(quadratic_model)
+    torch.testing.assert_close(mean[0], quadratic_model.train_table.metrics[3])
+    assert (error > 0).all()
+    every = Anchored.training(quadratic_model)
+    torch.testing.assert_close(every.select([3]).z, anchors.z[:1], atol=1e-5, rtol=1e-4)
+    record = quadratic_model.collection.checkpoints[one]
+    assert anchors.names(quadratic_model)[0] == {f"{record.run}/{record.step}": 1.0}
+    moved = anchors.moved(anchors.z + 0.3)
+    change = quadratic_model.weights(moved.z), quadratic_model.weights(anchors.z)
+    for name, value in moved.weights(quadratic_model).items():
+        expected = first[name] + (change[0][name][0] - change[1][name][0])
+        torch.testing.assert_close(value[0], expected.detach())
 
 
 def test_minimised_metrics_are_turned(quadratic_model) -> None:
@@ -151,7 +192,14 @@ def test_every_command_measures_what_it_decodes(
     assert noted["proposals"][0]["measured"] == pytest.approx(real, abs=1e-6)
     assert run("pareto", model, "--out", front, *words) == 2
     assert run("pareto", model, "--out", front, "--overwrite", "--search.proposals", 2) == 0
-    assert run("init", model, "gain=-0.2", "--out", tmp_path / "start", *measured) == 0
+    assert (
+        run("init", model, "gain=-0.2", "--out", tmp_path / "start", "--baselines", *measured) == 0
+    )
+    said = capsys.readouterr().out
+    for name in ("nearest checkpoint", "weight interpolation", "model soup", "random latent"):
+        assert f"{name}, measured: gain" in said
+    assert run("init", model, "gain=-0.2", "--out", tmp_path / "other") == 0
+    assert "nearest training checkpoint, measured: run_" in capsys.readouterr().out
     assert (tmp_path / "start" / "start" / "checkpoint.safetensors").exists()
     words = ["run_01", "run_02/20", "--steps", 3, "--out", tmp_path / "path", *measured]
     assert run("interpolate", model, *words) == 0

@@ -12,10 +12,10 @@ import tyro
 from llgbm.deltas import atomic
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import require_at_least
+from llgbm.generators.sideways.explore.anchored import Blocks
 from llgbm.generators.sideways.explore.meter import Meter, meter_of
 from llgbm.generators.sideways.explore.output import INDEX, check_output
 from llgbm.generators.sideways.explore.paths import (
-    Blocks,
     latent_of,
     latent_path,
     place_of,

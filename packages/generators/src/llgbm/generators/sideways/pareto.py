@@ -86,7 +86,7 @@ def pareto(config: ParetoConfig) -> None:
                 volumes[name] = arms.volume(measure_blocks(meter, named()))
     for name, value in volumes.items():
         print(f"hypervolume, {name}: {value:.4f}")
-    write_proposals(model, proposals, meter, config.out, config.overwrite)
+    write_proposals(model, proposals, arms.latents, meter, config.out, config.overwrite)
     note_result(
         config.model,
         "pareto",

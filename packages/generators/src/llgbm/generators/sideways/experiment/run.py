@@ -32,7 +32,8 @@ from llgbm.generators.sideways.experiment.results import (
 from llgbm.generators.sideways.experiment.starts import measure_starts, target_of
 from llgbm.generators.sideways.experiment.trajectories import end_errors
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.arms import PROPOSALS, Blocks, FrontArms
+from llgbm.generators.sideways.explore.anchored import Blocks
+from llgbm.generators.sideways.explore.arms import PROPOSALS, FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch
 from llgbm.generators.sideways.explore.paths import (
     latent_of,
@@ -148,7 +149,7 @@ def _measured(
         fronts[name] = FrontArm(arms.volume(values), tuple(values))
         print(f"seed {seed}, {name}: hypervolume {fronts[name].hypervolume:.4f}")
     with torch.no_grad():
-        predicted = model.vae.predict(arms.latents)[0].tolist()
+        predicted = arms.latents.predict(model)[0].tolist()
     real = _measure(world, validation, arms.named()[PROPOSALS]())
     return SeedResults(
         agreement_on_test_runs(model),

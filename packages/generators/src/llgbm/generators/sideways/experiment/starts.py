@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from statistics import geometric_mean
 
 import torch
-from torch import Tensor
 
 from llgbm.deltas.tasks import load_task
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
 from llgbm.generators.sideways.adapters.source import AdapterWorld
-from llgbm.generators.sideways.init import InitSearch, find_start
+from llgbm.generators.sideways.explore.find_start import (
+    InitSearch,
+    find_start,
+    nearest_places,
+)
 from llgbm.generators.sideways.model.files import SidewaysModel
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.shards import Shard
@@ -113,19 +116,13 @@ def _starts(
     model: SidewaysModel, world: AdapterWorld, target: Mapping[str, float], seed: int
 ) -> dict[str, LoRAWeights]:
     """Adapters to start from."""
-    z = find_start(model, dict(target), InitSearch(seed=seed))
-    with torch.no_grad():
-        proposed = from_blocks(world.spec, model.weights(z))
-    table = model.train_table.metrics
-    places = [model.metric(name) for name in target]
+    proposed = find_start(model, target, InitSearch(seed=seed)).weights(model)
     # What is more than wanted does not count.
-    short: Tensor = (torch.tensor(list(target.values())) - table[:, places]).clamp_min(0)
-    row = int((short / table[:, places].std(0)).square().sum(1).argmin())
-    place = model.split.places(model.collection, "train")[row]
+    place = nearest_places(model, target, short_only=True)[0]
     read = {name: each[None] for name, each in model.collection.weights(place).items()}
     generator = torch.Generator().manual_seed(world.runs.seed)
     return {
-        PROPOSED: proposed,
+        PROPOSED: from_blocks(world.spec, proposed),
         NEAREST: from_blocks(world.spec, read),
         FRESH: LoRAWeights.initial(world.spec, 1, generator),
     }

@@ -64,3 +64,8 @@ class Aims:
     def turn_back(self, picked: Tensor) -> Tensor:
         """Undo the turning of [..., a]."""
         return picked * self.signs
+
+    def achievement(self, model: SidewaysModel, points: Tensor) -> Tensor:
+        """Picked metrics [..., a] above the worst training checkpoint's, in standard deviations."""
+        lowest = self.pick(model.train_table.metrics).amin(0)
+        return (points - lowest) / model.vae.metric_scale.own_spread[list(self.places)]

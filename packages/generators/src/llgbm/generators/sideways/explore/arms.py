@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.anchored import Blocks, Mixture, mixed
 from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
@@ -18,7 +18,6 @@ from llgbm.generators.sideways.explore.front import (
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.model.files import SidewaysModel
 
-Blocks = dict[str, Tensor]
 PROPOSALS, CHECKPOINTS = "proposals", "training checkpoints"
 
 
@@ -49,7 +48,7 @@ class FrontArms:
         """Arms by name."""
         return {
             CHECKPOINTS: lambda: self._read(self.front),
-            PROPOSALS: lambda: self._decoded(self.latents),
+            PROPOSALS: lambda: separate(self.latents.weights(self.model)),
             "nearest checkpoints": self._nearest,
             "weight interpolation": self._between,
             "model soups": self._soups,
@@ -60,34 +59,32 @@ class FrontArms:
     def _read(self, rows: Sequence[int]) -> list[Blocks]:
         return [self.model.collection.weights(self.places[row]) for row in rows]
 
-    def _decoded(self, z: Tensor) -> list[Blocks]:
-        with torch.no_grad():
-            blocks = self.model.weights(z)
-        return [{name: each[row] for name, each in blocks.items()} for row in range(len(z))]
-
     def _nearest(self) -> list[Blocks]:
         """The training checkpoints whose latents are nearest to the proposals'."""
         space = LatentSpace.of(self.model)
-        return self._read(sorted(set(space.nearest(self.latents).tolist())))
+        return self._read(sorted(set(space.nearest(self.latents.z).tolist())))
 
     def _between(self) -> list[Blocks]:
         """Half way between neighbours on the training front, then a third."""
         ordered = sorted(self.front, key=lambda row: float(self.points[row, 0]))
-        pairs = list(pairwise(ordered))
-        ends = {row: blocks for row, blocks in zip(ordered, self._read(ordered), strict=True)}
-        found: list[Blocks] = []
-        for share in (1 / 2, 1 / 3, 2 / 3):
-            for first, last in pairs:
-                if len(found) < self.count:
-                    found.append(mixture([ends[first], ends[last]], [1 - share, share]))
-        return found or self._read(ordered)
+        mixtures: list[Mixture] = [
+            ((self.places[first], 1 - share), (self.places[last], share))
+            for share in (1 / 2, 1 / 3, 2 / 3)
+            for first, last in pairwise(ordered)
+        ]
+        if not mixtures:
+            return self._read(ordered)
+        return [mixed(self.model, each) for each in mixtures[: self.count]]
 
     def _soups(self) -> list[Blocks]:
         """Plain means of the two, three, ... checkpoints that do best in sum."""
         spread = self.points.std(0).clamp_min(1e-9)
         order = (self.points / spread).sum(1).argsort(descending=True).tolist()
-        read = self._read(order[: self.count + 1])
-        return [mixture(read[:size], [1 / size] * size) for size in range(2, len(read) + 1)]
+        best = [self.places[row] for row in order[: self.count + 1]]
+        return [
+            mixed(self.model, tuple((place, 1 / size) for place in best[:size]))
+            for size in range(2, len(best) + 1)
+        ]
 
     def _best_run(self) -> list[Blocks]:
         """Checkpoints of the run that alone dominates most."""
@@ -99,13 +96,11 @@ class FrontArms:
     def _random(self) -> list[Blocks]:
         space = LatentSpace.of(self.model)
         generator = torch.Generator().manual_seed(self.seed)
-        return self._decoded(space.sample(self.count, generator))
+        with torch.no_grad():
+            return separate(self.model.weights(space.sample(self.count, generator)))
 
 
-def mixture(blocks: Sequence[Blocks], shares: Sequence[float]) -> Blocks:
-    """Weighted sum of checkpoints, tensor by tensor."""
-    return {
-        name: sum((share * each[name] for share, each in zip(shares, blocks, strict=True)),
-                  torch.zeros_like(blocks[0][name]))
-        for name in blocks[0]
-    }  # fmt: skip
+def separate(blocks: Blocks) -> list[Blocks]:
+    """Blocks [n, *shape] as n checkpoints."""
+    count = len(next(iter(blocks.values())))
+    return [{name: each[row] for name, each in blocks.items()} for row in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -10,13 +11,17 @@ from torch import Tensor
 
 from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.anchored import Anchored, Mixture, concatenate
 from llgbm.generators.sideways.explore.front import reference_point, spread_over_front
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.explore.search import cautious, climb, scalarised
 from llgbm.generators.sideways.model.files import SidewaysModel
 
 Latents = Literal["both", "sampled", "optimised"]
-CLIMBS, CLIMB_STEPS = 64, 150
+# Checkpoints of the training front that are climbed from, and steps.
+CLIMBS, CLIMB_STEPS = 32, 40
+# Keeps the weight of a metric finite where a checkpoint is the worst in it.
+LEAST = 0.05
 
 
 @dataclass(frozen=True)
@@ -25,10 +30,11 @@ class FrontSearch:
 
     Args:
         proposals: at most so many.
-        samples: latents drawn.
-        latents: drawn ones, ones that gradients climbed to, or both.
+        samples: latents drawn, each a change of the training checkpoint that is nearest.
+        latents: drawn ones, ones that gradients climb to from the training front and from half way
+            between its neighbours, or both.
         caution: standard errors that are taken off a prediction before it counts.
-        nearness: how much a latent loses for being far from the training checkpoints'.
+        nearness: how much a latent loses for being far from the checkpoints that it changes.
         seed: of the draws.
     """
 
@@ -45,28 +51,54 @@ class FrontSearch:
         require_seed(self.seed)
 
 
-def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Tensor:
-    """Latents [n, z] that together are predicted to dominate most, cautiously."""
+def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
+    """Latents that together are predicted to dominate most, cautiously."""
     space = LatentSpace.of(model)
-    generator = torch.Generator().manual_seed(search.seed)
-    drawn = space.sample(search.samples, generator)
-    candidates = [drawn] if search.latents != "optimised" else []
+    candidates = []
+    if search.latents != "optimised":
+        candidates.append(_drawn(model, space, search))
     if search.latents != "sampled":
-        weights = torch.rand(CLIMBS, len(aims.names), generator=generator).clamp_min(1e-3)
-        weights = weights / weights.sum(-1, keepdim=True)
-        objective = scalarised(model, space, aims, weights, search.caution, search.nearness)
-        starts = space.centres[torch.randint(len(space.centres), (CLIMBS,), generator=generator)]
-        candidates.append(climb(space, starts, objective, CLIMB_STEPS))
-    z = torch.cat(candidates)
+        candidates.append(_climbed(model, space, aims, search))
+    latents = concatenate(candidates)
     with torch.no_grad():
-        points = cautious(model, aims, z, search.caution)
-        # Drawn latents are paid no heed to how strange they are until here.
-        points = (
-            points
-            - search.nearness
-            * (space.strangeness(z)[:, None] - 0.5).clamp_min(0)
-            * (model.vae.metric_scale.own_spread[list(aims.places)])
-        )
+        far = search.nearness * space.distance(latents.z, latents.origin)[:, None]
+        units = model.vae.metric_scale.own_spread[list(aims.places)]
+        points = cautious(model, aims, latents, search.caution) - far * units
     reference = reference_point(aims.pick(model.train_table.metrics))
-    chosen = spread_over_front(points, reference, search.proposals)
-    return z[chosen]
+    return latents.select(spread_over_front(points, reference, search.proposals))
+
+
+def front_and_between(
+    model: SidewaysModel, points: Tensor, rows: list[int]
+) -> tuple[list[Mixture], Tensor]:
+    """Checkpoints of a front, then means of neighbours on it, with their points.
+
+    Args:
+        model: whose training checkpoints they are.
+        points: [n, a], of all training checkpoints.
+        rows: of the front's among them.
+    """
+    places = model.split.places(model.collection, "train")
+    ordered = sorted(rows, key=lambda row: float(points[row, 0]))
+    pairs = list(pairwise(ordered))
+    mixtures: list[Mixture] = [((places[row], 1.0),) for row in ordered]
+    mixtures += [((places[first], 0.5), (places[last], 0.5)) for first, last in pairs]
+    between = [(points[first] + points[last]) / 2 for first, last in pairs]
+    return mixtures, torch.stack([*points[ordered], *between])
+
+
+def _drawn(model: SidewaysModel, space: LatentSpace, search: FrontSearch) -> Anchored:
+    generator = torch.Generator().manual_seed(search.seed)
+    z = space.sample(search.samples, generator)
+    return Anchored.training(model).select(space.nearest(z).tolist()).moved(z)
+
+
+def _climbed(model: SidewaysModel, space: LatentSpace, aims: Aims, search: FrontSearch) -> Anchored:
+    """Each towards more of everything, in the proportion that its anchor has."""
+    points = aims.pick(model.train_table.metrics)
+    front = spread_over_front(points, reference_point(points), CLIMBS)
+    mixtures, reached = front_and_between(model, points, front)
+    weights = 1 / (aims.achievement(model, reached) + LEAST)
+    weights = weights / weights.sum(-1, keepdim=True)
+    objective = scalarised(model, space, aims, weights, search.caution, search.nearness)
+    return climb(space, Anchored.at(model, mixtures), objective, CLIMB_STEPS)

@@ -50,12 +50,12 @@ class LatentSpace:
         moved = (z - self.mean).T
         return torch.linalg.solve_triangular(self.root, moved, upper=False).T
 
-    def strangeness(self, z: Tensor) -> Tensor:
-        """Half the squared distance from the mean in standard deviations, a latent number, [n].
+    def distance(self, z: Tensor, other: Tensor) -> Tensor:
+        """Half the squared distance in standard deviations, a latent number, [n].
 
-        About one half where training checkpoints are.
+        About 1 between two training checkpoints.
         """
-        return 0.5 * self.to_standard(z).square().mean(-1)
+        return 0.5 * (self.to_standard(z) - self.to_standard(other)).square().mean(-1)
 
     def nearest(self, z: Tensor) -> Tensor:
         """Place of the training checkpoint whose latent is nearest, [n]."""

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from llgbm.deltas.errors import SettingError
+from llgbm.generators.sideways.explore.anchored import Blocks
 from llgbm.generators.sideways.model.files import SidewaysModel
-
-Blocks = dict[str, Tensor]
 
 
 def place_of(model: SidewaysModel, name: str) -> int:

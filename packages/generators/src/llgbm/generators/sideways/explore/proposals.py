@@ -11,6 +11,7 @@ from torch import Tensor
 
 from llgbm.deltas import atomic
 from llgbm.deltas.atomic import write_json
+from llgbm.generators.sideways.explore.anchored import Anchored
 from llgbm.generators.sideways.explore.meter import Meter
 from llgbm.generators.sideways.explore.output import INDEX
 from llgbm.generators.sideways.model.files import SidewaysModel
@@ -29,6 +30,7 @@ class Proposal:
         error: standard errors of these.
         measured: the same metrics of the decoded checkpoint; None where nobody measured.
         z: the latent.
+        anchor: share of each checkpoint RUN/STEP in the weights that it changes.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Proposal:
     error: Mapping[str, float]
     measured: Mapping[str, float] | None
     z: tuple[float, ...]
+    anchor: Mapping[str, float]
 
     @property
     def gap(self) -> dict[str, float]:
@@ -46,32 +49,37 @@ class Proposal:
 
 
 def propose(
-    model: SidewaysModel, names: Sequence[str], z: Tensor, meter: Meter | None = None
+    model: SidewaysModel, names: Sequence[str], latents: Anchored, meter: Meter | None = None
 ) -> list[Proposal]:
-    """Predict metrics of latents [n, z], and measure them for real where there is a meter."""
+    """Predict metrics of n latents, and measure them for real where there is a meter."""
     with torch.no_grad():
-        mean, error = model.vae.predict(z)
-    measured: list[dict[str, float] | None] = [None] * len(z)
+        mean, error = latents.predict(model)
+    measured: list[dict[str, float] | None] = [None] * len(latents)
     if meter is not None:
-        measured = list(measure_latents(model, z, meter))
+        measured = list(measure_latents(model, latents, meter))
     return [
         Proposal(
             name,
             dict(zip(model.metrics, mean[row].tolist(), strict=True)),
             dict(zip(model.metrics, error[row].tolist(), strict=True)),
             found if found is None else {key: found[key] for key in model.metrics},
-            tuple(z[row].tolist()),
+            tuple(latents.z[row].tolist()),
+            anchor,
         )
-        for row, (name, found) in enumerate(zip(names, measured, strict=True))
+        for row, (name, found, anchor) in enumerate(
+            zip(names, measured, latents.names(model), strict=True)
+        )
     ]
 
 
-def measure_latents(model: SidewaysModel, z: Tensor, meter: Meter) -> list[dict[str, float]]:
-    """Decode and measure latents [n, z], a few at a time."""
+def measure_latents(
+    model: SidewaysModel, latents: Anchored, meter: Meter
+) -> list[dict[str, float]]:
+    """Decode and measure latents, a few at a time."""
     found: list[dict[str, float]] = []
-    with torch.no_grad():
-        for start in range(0, len(z), AT_ONCE):
-            found += meter.measure(model.weights(z[start : start + AT_ONCE]))
+    for start in range(0, len(latents), AT_ONCE):
+        rows = range(start, min(start + AT_ONCE, len(latents)))
+        found += meter.measure(latents.select(rows).weights(model))
     return found
 
 
@@ -87,7 +95,12 @@ def measure_blocks(
 
 
 def write_proposals(
-    model: SidewaysModel, proposals: Sequence[Proposal], meter: Meter, out: Path, overwrite: bool
+    model: SidewaysModel,
+    proposals: Sequence[Proposal],
+    latents: Anchored,
+    meter: Meter,
+    out: Path,
+    overwrite: bool,
 ) -> None:
     """Write each decoded checkpoint and what is in the folder; the folder appears whole.
 
@@ -95,9 +108,8 @@ def write_proposals(
         FileExistsError: `out` exists and is not to be replaced.
     """
     with atomic.folder(out, replace=overwrite) as new:
-        for proposal in proposals:
-            with torch.no_grad():
-                blocks = model.weights(torch.tensor([proposal.z]))
+        for row, proposal in enumerate(proposals):
+            blocks = latents.select([row]).weights(model)
             meter.write({name: each[0] for name, each in blocks.items()}, new / proposal.name)
         write_json(new / INDEX, {"proposals": [as_json(each) for each in proposals]})
 
@@ -111,6 +123,7 @@ def as_json(proposal: Proposal) -> dict[str, object]:
         "measured": None if proposal.measured is None else dict(proposal.measured),
         "predicted_minus_measured": proposal.gap,
         "z": list(proposal.z),
+        "anchor": dict(proposal.anchor),
     }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from llgbm.deltas.errors import SettingError
 from llgbm.generators.sideways.explore.aims import Aims
+from llgbm.generators.sideways.explore.anchored import Anchored
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.model.files import SidewaysModel
 
@@ -18,12 +19,12 @@ from llgbm.generators.sideways.model.files import SidewaysModel
 STEP_SIZE, CMA_SIGMA = 0.05, 0.5
 # How much the sum of all metrics counts beside the one that is worst off.
 SUM_SHARE = 0.1
-Objective = Callable[[Tensor], Tensor]
+Objective = Callable[[Anchored], Tensor]
 
 
-def cautious(model: SidewaysModel, aims: Aims, z: Tensor, caution: float) -> Tensor:
+def cautious(model: SidewaysModel, aims: Aims, latents: Anchored, caution: float) -> Tensor:
     """Predicted metrics [n, a], more is better, less `caution` standard errors."""
-    mean, error = model.vae.predict(z)
+    mean, error = latents.predict(model)
     return aims.pick(mean) - caution * error[..., list(aims.places)]
 
 
@@ -35,18 +36,17 @@ def scalarised(
     caution: float,
     nearness: float,
 ) -> Objective:
-    """What latents [n, z] are worth for weights [n, a]: achievements, less strangeness.
+    """What n latents are worth for weights [n, a]: achievements, less distance to their anchors.
 
     The worst weighted metric counts (an augmented Chebyshev scalarisation), so that hollow parts
     of a front are found, too.
     """
-    spread = aims.pick(model.vae.metric_scale.own_spread).abs()
-    lowest = aims.pick(model.train_table.metrics).amin(0)
 
-    def value(z: Tensor) -> Tensor:
-        reached = (cautious(model, aims, z, caution) - lowest) / spread
+    def value(latents: Anchored) -> Tensor:
+        reached = aims.achievement(model, cautious(model, aims, latents, caution))
         weighed = weights * reached
-        return weighed.amin(-1) + SUM_SHARE * weighed.sum(-1) - nearness * space.strangeness(z)
+        worth = weighed.amin(-1) + SUM_SHARE * weighed.sum(-1)
+        return worth - nearness * space.distance(latents.z, latents.origin)
 
     return value
 
@@ -62,44 +62,46 @@ def to_target(
     """What latents are worth where metrics at `places` are to be `target` [a] (seed 003, 3)."""
     spread = model.vae.metric_scale.own_spread[places]
 
-    def value(z: Tensor) -> Tensor:
-        mean, error = model.vae.predict(z)
+    def value(latents: Anchored) -> Tensor:
+        mean, error = latents.predict(model)
         off = (mean[..., places] - target) / spread
         unsure = caution * (error[..., places] / spread).square()
-        return -(off.square() + unsure).sum(-1) - nearness * space.strangeness(z)
+        far = nearness * space.distance(latents.z, latents.origin)
+        return -(off.square() + unsure).sum(-1) - far
 
     return value
 
 
 @torch.enable_grad()
-def climb(space: LatentSpace, start: Tensor, objective: Objective, steps: int) -> Tensor:
-    """Follow the gradient from latents [n, z], each on its own (Adam in standard units)."""
-    inner = space.to_standard(start).detach().requires_grad_()
+def climb(space: LatentSpace, start: Anchored, objective: Objective, steps: int) -> Anchored:
+    """Follow the gradient from n latents, each on its own (Adam in standard units)."""
+    inner = space.to_standard(start.z).detach().requires_grad_()
     optimizer = torch.optim.Adam([inner], lr=STEP_SIZE)
     for _ in range(steps):
-        loss = -objective(space.from_standard(inner)).sum()
+        loss = -objective(start.moved(space.from_standard(inner))).sum()
         (inner.grad,) = torch.autograd.grad(loss, [inner])
         optimizer.step()
-    return space.from_standard(inner).detach()
+    return start.moved(space.from_standard(inner).detach())
 
 
 def evolve(
-    space: LatentSpace, start: Tensor, objective: Objective, generations: int, seed: int
-) -> Tensor:
-    """Best latent [1, z] that CMA-ES finds from one start [1, z]."""
+    space: LatentSpace, start: Anchored, objective: Objective, generations: int, seed: int
+) -> Anchored:
+    """Best latent that CMA-ES finds from one start."""
     cma = _cma()
-    inner = space.to_standard(start)[0].double().numpy()
+    inner = space.to_standard(start.z)[0].double().numpy()
     optimizer = cma(mean=inner, sigma=CMA_SIGMA, seed=seed)
+    many = start.select([0] * optimizer.population_size)
     best, worth = start, float(objective(start)[0])
     for _ in range(generations):
         asked = [optimizer.ask() for _ in range(optimizer.population_size)]
-        z = space.from_standard(torch.tensor(np.stack(asked), dtype=start.dtype))
+        found = many.moved(space.from_standard(torch.tensor(np.stack(asked), dtype=start.z.dtype)))
         with torch.no_grad():
-            values = objective(z)
+            values = objective(found)
         optimizer.tell([(x, -v) for x, v in zip(asked, values.tolist(), strict=True)])
         top = int(values.argmax())
         if float(values[top]) > worth:
-            best, worth = z[top : top + 1], float(values[top])
+            best, worth = found.select([top]), float(values[top])
     return best
 
 
