@@ -46,7 +46,11 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
         ]
         size = fmean(abs(gap) for gap in gaps)
         lines.append(f"| {metric} | {fmean(gaps):+.4f} | {size:.4f} | {len(gaps)} |")
-    lines += ["", "Steps to the target from each start (– : not within all steps):", ""]
+    lines += [
+        "",
+        "Steps to the target on those examples from each start (– : not within all steps):",
+        "",
+    ]
     lines += _head("start", [f"seed {seed}: {_target(found)}" for seed, found in seeds.items()])
     for start in _first(seeds)["starts"]:
         steps = [seed["starts"][start]["steps"] for seed in seeds.values()]
@@ -61,7 +65,7 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
         ]
         lines.append(f"| {who} | " + " | ".join(cells) + " |")
     parts = ", ".join(f"{part} {value:.0f} s" for part, value in results["seconds"].items())
-    return [*lines, "", *_pictures(name, results), f"Wall clock of the last call: {parts}.", ""]
+    return [*lines, "", *_pictures(name, results), f"Wall clock: {parts}.", ""]
 
 
 def _pictures(name: str, results: Mapping[str, Any]) -> list[str]:

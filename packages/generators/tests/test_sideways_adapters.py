@@ -189,6 +189,16 @@ def test_an_unknown_task_is_told_before_anything_is_written(
         AdapterWorld.of(runs, make_tiny_model(), tokenizer)
 
 
+def test_more_examples_than_there_are_leave_no_folder(
+    make_tiny_model, tokenizer, tiny_adapter_runs, tmp_path
+) -> None:
+    ranges = HyperparameterRanges(examples_low=8, examples_high=500)
+    world = AdapterWorld.of(replace(tiny_adapter_runs, ranges=ranges), make_tiny_model(), tokenizer)
+    with pytest.raises(TaskError, match="training examples: expected at least"):
+        collect_adapters(tmp_path / "out", world)
+    assert not (tmp_path / "out").exists()
+
+
 def test_teachers_of_the_main_job_are_collected_with_their_way(
     make_tiny_model, tokenizer, tiny_adapter_runs, tmp_path
 ) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from llgbm.generators.sideways.collection.checkpoint_files import read_checkpoin
 from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.collection.from_folders import FolderSource, collect_folders
 from llgbm.generators.sideways.collection.split import split_runs
+from llgbm.generators.sideways.model.basis import fit_basis
 
 
 @pytest.fixture
@@ -62,6 +64,45 @@ def test_torch_files_bring_their_own_metrics(tmp_path) -> None:
     assert made.metrics == ("coverage",)
     assert made.hyperparameters == ("lr",)
     assert made.metric_table()[:, 0].tolist() == pytest.approx([0.1, 0.2, 1.1, 1.2, 2.1, 2.2])
+
+
+def test_numbers_inside_count_where_none_of_their_kind_stand_beside(tmp_path) -> None:
+    for run in ("a", "b", "c"):
+        (tmp_path / "runs" / run).mkdir(parents=True)
+        for step in (1, 2):
+            content = {
+                # A number without dimensions is a block, too.
+                "state_dict": {"w": torch.randn(3), "scale": torch.tensor(float(step))},
+                "metrics": {"inside": 1.0},
+                "config": {"lr": step / 10, "optimizer": "adamw"},
+            }
+            torch.save(content, tmp_path / "runs" / run / f"step_{step}.pt")
+        steps = {str(step): {"beside": step + ord(run)} for step in (1, 2)}
+        (tmp_path / "runs" / run / "metrics.json").write_text(json.dumps({"steps": steps}))
+    made = collect_folders(tmp_path / "out", FolderSource(tmp_path / "runs"))
+    assert (made.metrics, made.hyperparameters) == (("beside",), ("lr",))
+    basis = fit_basis(made, list(range(6)), k=3)
+    for place in range(6):
+        written = basis.write(basis.read(made.weights(place))[0][None])
+        assert written["scale"].shape == (1,)
+        assert float(written["scale"]) == pytest.approx(place % 2 + 1, abs=1e-2)
+
+
+def test_words_among_hyperparameters_are_left_out(runs, tmp_path) -> None:
+    for path in runs.glob("*/metrics.json"):
+        content = json.loads(path.read_text())
+        content["hyperparameters"]["optimizer"] = "adamw"
+        path.write_text(json.dumps(content))
+    made = collect_folders(tmp_path / "out", FolderSource(runs))
+    assert made.hyperparameters == ("constant", "lr")
+
+
+def test_columns_are_read_by_name(quadratic_collection) -> None:
+    records = list(quadratic_collection.checkpoints)
+    turned = dict(reversed(records[3].metrics.items()))
+    records[3] = replace(records[3], metrics=turned)
+    again = replace(quadratic_collection, checkpoints=tuple(records))
+    assert torch.equal(again.metric_table(), quadratic_collection.metric_table())
 
 
 def test_adapters_are_collected_as_folders(tiny_spec, make_teachers, tmp_path) -> None:

@@ -55,7 +55,13 @@ def test_the_experiment_answers_every_question_and_is_gone_on_with(
     stamp = (config.run / "model-0" / "finished.json").stat().st_mtime_ns
     again = run_sideways_experiment(config, make_tiny_model(), tokenizer)
     assert (config.run / "model-0" / "finished.json").stat().st_mtime_ns == stamp
-    assert again.seeds["0"].ends == results.seeds["0"].ends
+    assert again.seeds == results.seeds
+    # Nothing was measured again but a collection that was there.
+    assert again.seconds["seed 0"] == results.seconds["seed 0"]
+    assert again.seconds["collect"] >= results.seconds["collect"]
+    (config.run / "seed-1.json").write_text('{"key": 3}')
+    with pytest.raises(RunError, match=r"seed-1\.json: expected results of a seed"):
+        run_sideways_experiment(config, make_tiny_model(), tokenizer)
 
 
 def test_results_of_another_kind_are_refused(tmp_path) -> None:

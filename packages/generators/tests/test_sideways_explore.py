@@ -58,6 +58,10 @@ def test_the_reference_lies_below_the_front_and_spreading_takes_the_largest_shar
     assert len(chosen) == 2
     assert 3 not in chosen
     assert set(spread_over_front(points, reference, 9)) == {0, 1, 2}
+    # What lies below the reference adds nothing; one is named where nothing adds anything.
+    low = torch.tensor([[5.0, 5.0], [20.0, -5.0], [-5.0, 20.0]])
+    assert spread_over_front(low, reference, 3) == [0]
+    assert len(spread_over_front(low[1:], reference, 3)) == 1
 
 
 def test_latents_of_checkpoints_are_standard_in_their_own_space(quadratic_model) -> None:
@@ -73,14 +77,13 @@ def test_latents_of_checkpoints_are_standard_in_their_own_space(quadratic_model)
 
 
 def test_gradients_and_cma_climb(quadratic_model) -> None:
-    space = LatentSpace.of(quadratic_model)
     best = quadratic_model.train_table.metrics[:, 0].max()
-    objective = to_target(quadratic_model, space, [0], best[None], 0.1, 0.1)
+    objective = to_target(quadratic_model, [0], best[None], 0.1, 0.1)
     start = Anchored.training(quadratic_model).select([0])
     with torch.no_grad():
         before = float(objective(start)[0])
-        after = float(objective(climb(space, start, objective, 80))[0])
-        evolved = float(objective(evolve(space, start, objective, 10, seed=0))[0])
+        after = float(objective(climb(start, objective, 80))[0])
+        evolved = float(objective(evolve(start, objective, 10, seed=0))[0])
     assert after > before
     assert evolved > before
 
@@ -120,7 +123,14 @@ def test_an_anchor_is_itself_and_its_metrics_are_known(quadratic_model) -> None:
         torch.testing.assert_close(value[1], 0.25 * first[name] + 0.75 * last[name])
     mean, error = anchors.predict(quadratic_model)
     torch.testing.assert_close(mean[0], quadratic_model.train_table.metrics[3])
-    assert (error > 0).all()
+    # What was measured is sure, what is between is not, what is far away is least so.
+    assert (error[0] < 1e-4).all()
+    assert (error[1] > 10 * error[0]).all()
+    far = anchors.moved(anchors.z + 3).predict(quadratic_model)
+    assert (far[1][:, 0] > error[:, 0]).all()
+    seen = quadratic_model.train_table.metrics
+    assert (far[0] <= seen.amax(0) + 1e-5).all()
+    assert (far[0] >= seen.amin(0) - 1e-5).all()
     every = Anchored.training(quadratic_model)
     torch.testing.assert_close(every.select([3]).z, anchors.z[:1], atol=1e-5, rtol=1e-4)
     record = quadratic_model.collection.checkpoints[one]

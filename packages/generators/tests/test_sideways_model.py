@@ -21,7 +21,12 @@ from llgbm.generators.sideways.model.loss import sideways_terms, weighted
 from llgbm.generators.sideways.model.metric_scale import MetricScale
 from llgbm.generators.sideways.model.scales import Scale
 from llgbm.generators.sideways.predict import OURS, agreement_on_test_runs
-from llgbm.generators.sideways.train import SidewaysTrainConfig, fit_sideways, train_sideways
+from llgbm.generators.sideways.train import (
+    SidewaysTrainConfig,
+    fit_sideways,
+    moved_errors,
+    train_sideways,
+)
 
 SIZES = SidewaysSizes(latent_dim=3, directions=6, width=16, members=2)
 
@@ -71,6 +76,22 @@ def test_a_small_memory_takes_some_checkpoints_of_every_run(
     steps = [quadratic_collection.checkpoints[place].step for place in read]
     assert steps.count(50) == 15
     assert len(set(steps)) > 1
+
+
+def test_directions_do_not_depend_on_how_much_is_worked_on_at_once(
+    quadratic_collection, monkeypatch, capsys
+) -> None:
+    places = list(range(30))
+    whole = fit_basis(quadratic_collection, places, k=5)
+    monkeypatch.setattr(basis_file, "COLUMNS", 5)
+    parts = fit_basis(quadratic_collection, places, k=5)
+    for name, value in whole.directions.items():
+        torch.testing.assert_close(parts.directions[name].abs(), value.abs(), atol=1e-4, rtol=1e-3)
+    assert not capsys.readouterr().out
+    size = 4 * sum(block.numel for block in quadratic_collection.blocks)
+    monkeypatch.setattr(basis_file, "MEMORY", 4 * size)
+    assert fit_basis(quadratic_collection, places, k=5).k == 3
+    assert "directions: 3 in place of 5" in capsys.readouterr().out
 
 
 def test_blocks_count_alike_whatever_their_size(quadratic_collection, monkeypatch) -> None:
@@ -178,6 +199,23 @@ def test_metrics_of_unseen_runs_are_predicted_better_than_by_their_mean(quadrati
         assert found[OURS][metric].rank_correlation > 0.9
         assert found["mean"][metric].r2 <= 0
         assert found["mean"][metric].rank_correlation is None
+
+
+def test_errors_of_trajectories_are_those_of_runs_that_were_not_trained_on(
+    quadratic_model,
+) -> None:
+    vae, table = quadratic_model.vae, quadratic_model.table("validation")
+    with torch.no_grad():
+        missed = moved_errors(vae, table)
+        torch.testing.assert_close(
+            vae.predictor.left_out_moved, missed.square().mean(0).sqrt(), atol=1e-4, rtol=1e-3
+        )
+        z = quadratic_model.centres(table)
+        plain, moved = vae.predictor(z)[1], vae.predictor(z, moved=True)[1]
+    wider = vae.predictor.left_out_moved > vae.predictor.left_out
+    assert ((moved > plain) == wider).all()
+    runs = table.by_run()
+    assert len(missed) == len(table.runs) - len(runs)
 
 
 def test_the_dynamics_move_nearer_to_where_unseen_runs_go(quadratic_model) -> None:

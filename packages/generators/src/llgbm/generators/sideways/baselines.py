@@ -47,8 +47,8 @@ def _ridge(train: CheckpointTable, seen: Tensor, asked: Tensor, scale: MetricSca
     folds = GroupKFold(min(MOST_FOLDS, len(set(train.runs)))) if len(set(train.runs)) > 1 else None
     splits = None if folds is None else list(folds.split(runs, groups=runs))
     model = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=splits))
-    model.fit(seen.numpy(), scale(train.metrics).numpy())
-    found = model.predict(asked.numpy()).reshape(len(asked), -1)
+    model.fit(seen.double().numpy(), scale(train.metrics).double().numpy())
+    found = model.predict(asked.double().numpy()).reshape(len(asked), -1)
     return scale.back(torch.from_numpy(found).float())
 
 

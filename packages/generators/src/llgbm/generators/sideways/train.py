@@ -123,8 +123,7 @@ def fit_sideways(collection: Collection, folder: Path, training: SidewaysTrainin
         vae.load_state_dict(_fit(vae, seen, chosen_by, training, new))
         vae.eval()
         with torch.no_grad():
-            missed = _errors(vae, chosen_by)
-            vae.predictor.left_out.copy_(missed.square().mean(0).sqrt())
+            _fit_errors(vae, chosen_by)
         model = SidewaysModel(
             new, vae, basis, collection.metrics, collection.hyperparameters, split, collection
         )
@@ -184,6 +183,31 @@ def _fit(
             if error < best_error:
                 best_error, best = error, copy.deepcopy(vae.state_dict())
     return best
+
+
+def _fit_errors(vae: SidewaysVAE, table: CheckpointTable) -> None:
+    """Take what predictions miss of runs that were not trained on into their standard errors."""
+    missed = _errors(vae, table)
+    vae.predictor.left_out.copy_(missed.square().mean(0).sqrt())
+    moved = moved_errors(vae, table)
+    if len(moved):
+        missed = moved
+    vae.predictor.left_out_moved.copy_(missed.square().mean(0).sqrt())
+
+
+def moved_errors(vae: SidewaysVAE, table: CheckpointTable) -> Tensor:
+    """Predicted minus measured metrics of all later checkpoints of runs, from the first.
+
+    Standardised, [n, m].
+    """
+    numbers = vae.hyperparameter_scale(table.hyperparameters)
+    wanted = vae.metric_scale(table.metrics)
+    missed = [wanted[:0]]
+    for rows in table.by_run().values():
+        first = vae.encode(table.coefficients[rows[:1]], table.statistics[rows[:1]])
+        moved = vae.dynamics.roll_out(first, numbers[rows[:1]], table.time[rows].tolist())
+        missed.append(vae.predictor(moved[0, 1:])[0] - wanted[rows[1:]])
+    return torch.cat(missed)
 
 
 def _errors(vae: SidewaysVAE, table: CheckpointTable) -> Tensor:

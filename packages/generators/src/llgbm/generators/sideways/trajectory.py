@@ -117,8 +117,8 @@ def predicted_metrics(
         moved = model.vae.dynamics.roll_out(
             z, model.vae.hyperparameter_scale(table), [step / longest for step in steps]
         )
-        mean, error = model.vae.predict(moved[0])
-    return mean, error
+        read, predicted = model.vae.predict(moved[0, :1]), model.vae.predict(moved[0, 1:], True)
+    return torch.cat([read[0], predicted[0]]), torch.cat([read[1], predicted[1]])
 
 
 def _table(model: SidewaysModel, rows: list[dict[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.adapters.teach import (
     checkpoint_file,
     plan_runs,
+    require_examples,
     teach_runs,
 )
 from llgbm.generators.sideways.collection.collection import (
@@ -43,6 +44,8 @@ def collect_adapters(folder: Path, world: AdapterWorld) -> Collection:
     Raises:
         RunError: the folder holds a collection of other settings.
     """
+    # Before anything is written: what cannot be taught leaves no folder behind.
+    require_examples(world.runs)
     begin(folder, world.source())
     runs = plan_runs(world)
     teach_runs(world, runs, folder)

@@ -64,15 +64,14 @@ def collect_taught(
         raise RunError(
             mismatch(run.manifest, "base model", manifest.base_fingerprint, world.fingerprint)
         )
+    ways = {entry.id: _way(run, entry) for entry in entries}
     begin(folder, {**world.source(), "taught": [entry.fingerprint for entry in entries]})
-    steps: dict[tuple[str, int], dict[str, float]] = {}
-    for entry in entries:
-        for step, path in _way(run, entry).items():
-            file = checkpoint_file(entry.id, step)
-            steps[entry.id, step] = {}
+    for teacher, way in ways.items():
+        for step, path in way.items():
+            file = checkpoint_file(teacher, step)
             if not (folder / file).exists():
                 save_tensors(folder / file, to_blocks(load_adapter(path), 0))
-    return index(folder, world, steps)
+    return index(folder, world, {(teacher, step): {} for teacher in ways for step in ways[teacher]})
 
 
 def _as_taught(settings: AdapterRuns, manifest: Manifest, where: Path) -> AdapterRuns:

@@ -41,21 +41,26 @@ class AdapterRun:
     shard: Shard
 
 
-def plan_runs(world: AdapterWorld) -> list[AdapterRun]:
-    """Draw every run's hyperparameters and examples.
+def require_examples(settings: AdapterRuns) -> None:
+    """Check that the task has the examples that runs ask for.
 
     Raises:
         TaskError: fewer training examples than a run may ask for.
     """
-    settings = world.runs
     task = load_task(settings.task, seed=settings.seed)
-    drawn = settings.ranges.draw(settings.runs, settings.seed)
-    most = max(each.examples for each in drawn)
+    most = max(each.examples for each in settings.ranges.draw(settings.runs, settings.seed))
     if len(task.train) < most:
         raise TaskError(
             f"{task.name}: training examples: expected at least {most}, as examples_high asks, "
             f"got {len(task.train)}"
         )
+
+
+def plan_runs(world: AdapterWorld) -> list[AdapterRun]:
+    """Draw every run's hyperparameters and examples."""
+    settings = world.runs
+    task = load_task(settings.task, seed=settings.seed)
+    drawn = settings.ranges.draw(settings.runs, settings.seed)
     replayed = world.texts.continued(world.model, world.tokenizer, world.spec)
     runs = []
     for index, each in enumerate(drawn):

@@ -64,12 +64,15 @@ class Collection:
 
     def metric_table(self) -> Tensor:
         """[n, metrics] float32."""
-        return torch.tensor([list(each.metrics.values()) for each in self.checkpoints])
+        return torch.tensor(
+            [[each.metrics[name] for name in self.metrics] for each in self.checkpoints]
+        )
 
     def hyperparameter_table(self) -> Tensor:
         """[n, hyperparameters] float32."""
-        rows = [list(each.hyperparameters.values()) for each in self.checkpoints]
-        return torch.tensor(rows).view(len(rows), len(self.hyperparameters))
+        names = self.hyperparameters
+        rows = [[each.hyperparameters[name] for name in names] for each in self.checkpoints]
+        return torch.tensor(rows).view(len(rows), len(names))
 
     @property
     def fingerprint(self) -> str:

@@ -145,8 +145,11 @@ def _measured(source: FolderSource, found: Mapping[Key, Path]) -> dict[Key, Meas
 def _wanted(
     file: CheckpointFile, beside: Measured | None, source: FolderSource, path: Path
 ) -> Measured:
-    """The chosen numbers of a checkpoint; those beside it go before those inside."""
-    whole = beside or Measured(file.metrics, file.hyperparameters)
+    """The chosen numbers of a checkpoint; of each kind those beside it go before those inside."""
+    whole = Measured(
+        (beside.metrics if beside else None) or file.metrics,
+        (beside.hyperparameters if beside else None) or file.hyperparameters,
+    )
     if not whole.metrics:
         raise RunError(
             f"{path}: metrics: not found in {RUN_FILE} of its run, in a table, or in the file"

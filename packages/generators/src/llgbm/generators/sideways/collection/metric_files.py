@@ -31,6 +31,8 @@ class Measured:
 def read_run_file(path: Path, run: str) -> dict[Key, Measured]:
     """Read a run's own metrics.json: {"hyperparameters": {...}, "steps": {"100": {...}}}.
 
+    Hyperparameters that are words are left out.
+
     Raises:
         RunError: another form, or values that are no numbers.
     """
@@ -38,7 +40,7 @@ def read_run_file(path: Path, run: str) -> dict[Key, Measured]:
     steps = content.get("steps")
     if not isinstance(steps, Mapping) or not steps:
         raise RunError(mismatch(path, "steps", "metrics by step", type(steps).__name__))
-    numbers = _numbers(content.get("hyperparameters", {}), path, "hyperparameters")
+    numbers = _numbers(content.get("hyperparameters", {}), path, "hyperparameters", words=True)
     return {
         (run, _step(step, path)): Measured(_numbers(values, path, f"step {step}"), numbers)
         for step, values in steps.items()
@@ -88,11 +90,14 @@ def _step(value: Any, path: Path) -> int:
         raise RunError(mismatch(path, "step", "a whole number", repr(value))) from error
 
 
-def _numbers(values: Any, path: Path, where: str) -> dict[str, float]:
+def _numbers(values: Any, path: Path, where: str, words: bool = False) -> dict[str, float]:
+    """Numbers by name; words (the name of an optimiser) are left out where they may be."""
     if not isinstance(values, Mapping):
         raise RunError(mismatch(path, where, "numbers by name", type(values).__name__))
     found = {}
     for name, value in values.items():
+        if words and isinstance(value, str):
+            continue
         try:
             found[str(name)] = float(value)
         except (TypeError, ValueError) as error:

@@ -80,7 +80,7 @@ class SidewaysResults:
         metrics: names.
         reference: metrics that hypervolumes are counted from, by seed.
         seeds: by seed.
-        seconds: by part.
+        seconds: by part, all calls together.
     """
 
     preset: str

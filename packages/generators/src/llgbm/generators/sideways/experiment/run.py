@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from llgbm.generators.sideways.adapters.collect import collect_adapters
 from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.sideways.experiment.notes import Notes, SeedNote
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import (
     FrontArm,
@@ -84,23 +84,21 @@ def run_sideways_experiment(
     if config.sizes is None:
         runs = replace(sizes.runs, base_model=config.base_model, seed=config.seed)
         sizes = replace(sizes, runs=runs)
-    began = time.perf_counter()
+    notes = Notes(config.run)
     world = AdapterWorld.of(sizes.runs, model, tokenizer)
-    collection = collect_adapters(config.run / "collection", world)
-    seconds = {"collect": time.perf_counter() - began}
+    with notes.timed("collect"):
+        collection = collect_adapters(config.run / "collection", world)
     meters = world.meter("validation"), world.meter("test")
-    found: dict[str, SeedResults] = {}
-    references: dict[str, dict[str, float]] = {}
+    found: dict[str, SeedNote] = {}
     for seed in sizes.seeds:
-        began = time.perf_counter()
-        fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
-        aims = Aims.of(fitted, (GAIN, RETENTION), ())
-        arms = FrontArms(fitted, aims, FrontSearch(sizes.proposals, seed=seed))
-        found[str(seed)] = _measured(fitted, world, meters, aims, arms, sizes, seed)
-        references[str(seed)] = dict(
-            zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True)
-        )
-        seconds[f"seed {seed}"] = time.perf_counter() - began
+        depends_on = {**asdict(sizes), "seed": seed, "collection": collection.fingerprint}
+        key = Notes.key({name: each for name, each in depends_on.items() if name != "seeds"})
+        note = notes.read(seed, key)
+        if note is None:
+            with notes.timed(f"seed {seed}"):
+                note = _seed(config, world, collection, meters, sizes, seed, key)
+            notes.write(seed, note)
+        found[str(seed)] = note
     numbers = sum(block.numel for block in collection.blocks)
     results = SidewaysResults(
         config.preset,
@@ -109,15 +107,33 @@ def run_sideways_experiment(
         f"{sizes.runs.scored} examples and {sizes.runs.texts} texts",
         environment(config.seed, device_of(world.model), next(world.model.parameters()).dtype),
         collection.metrics,
-        references,
-        found,
-        {name: round(value, 1) for name, value in seconds.items()},
+        {seed: note.reference for seed, note in found.items()},
+        {seed: note.results for seed, note in found.items()},
+        notes.seconds,
     )
     path = config.out or config.run / "results.json"
     results.write(path)
     print(summary(results))
     print(f"{path}: {results.scale}")
     return results
+
+
+def _seed(
+    config: SidewaysExperimentConfig,
+    world: AdapterWorld,
+    collection: Collection,
+    meters: tuple[AdapterMeter, AdapterMeter],
+    sizes: SidewaysPreset,
+    seed: int,
+    key: str,
+) -> SeedNote:
+    """Fit and measure."""
+    fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
+    aims = Aims.of(fitted, (GAIN, RETENTION), ())
+    arms = FrontArms(fitted, aims, FrontSearch(sizes.proposals, seed=seed))
+    results = _measured(fitted, world, meters, aims, arms, sizes, seed)
+    reference = dict(zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True))
+    return SeedNote(key, results, reference)
 
 
 def _fitted(

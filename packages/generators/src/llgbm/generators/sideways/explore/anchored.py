@@ -8,11 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.model.files import SidewaysModel
 
 Blocks = dict[str, Tensor]
 # Places of checkpoints in the collection, and their shares, which sum to 1.
 Mixture = tuple[tuple[int, float], ...]
+
+
+# Distance from what was measured at which a prediction is as unsure as one without an anchor; two
+# checkpoints are about 1 apart.
+UNSURE_FROM = 0.25
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -24,38 +31,50 @@ class Anchored:
     predicted. Of a mixture the parts' metrics are averaged (in bent units): it was not measured.
 
     Attributes:
+        space: around the training checkpoints' latents.
         z: [n, z].
         mixtures: anchors.
         origin: [n, z], the anchors' own latents.
         known: [n, m], the anchors' metrics, bent and standardised.
+        apart: [n], mean distance of an anchor's parts from it; 0 of a single checkpoint.
     """
 
+    space: LatentSpace
     z: Tensor
     mixtures: tuple[Mixture, ...]
     origin: Tensor
     known: Tensor
+    apart: Tensor
 
     @classmethod
     def at(cls, model: SidewaysModel, mixtures: Sequence[Mixture]) -> Anchored:
-        """The anchors themselves; read from disk one after another."""
-        measured = model.vae.metric_scale(model.collection.metric_table())
-        read, known = [], []
-        for mixture in mixtures:
-            read.append(model.basis.read(mixed(model, mixture)))
-            known.append(sum(share * measured[place] for place, share in mixture))
+        """The anchors themselves, of training checkpoints; read from disk one after another."""
+        every = cls.training(model)
+        rows = {mixture[0][0]: row for row, mixture in enumerate(every.mixtures)}
+        read = [model.basis.read(mixed(model, mixture)) for mixture in mixtures]
         with torch.no_grad():
             origin = model.vae.encode(
                 torch.stack([each[0] for each in read]), torch.stack([each[1] for each in read])
             )
-        return cls(origin, tuple(mixtures), origin, torch.stack(known))
+        known, apart = [], []
+        for mixture, own in zip(mixtures, origin, strict=True):
+            parts = every.select([rows[place] for place, _ in mixture])
+            shares = torch.tensor([share for _, share in mixture])
+            known.append(shares @ parts.known)
+            far = every.space.distance(parts.origin, own[None])
+            apart.append(shares @ far if len(mixture) > 1 else torch.zeros(()))
+        return cls(
+            every.space, origin, tuple(mixtures), origin, torch.stack(known), torch.stack(apart)
+        )
 
     @classmethod
     def training(cls, model: SidewaysModel) -> Anchored:
         """Every training checkpoint, row by row of the model's training table."""
         places = model.split.places(model.collection, "train")
-        centres = model.centres(model.train_table)
+        space = LatentSpace.of(model)
+        mixtures = tuple(((place, 1.0),) for place in places)
         known = model.vae.metric_scale(model.train_table.metrics)
-        return cls(centres, tuple(((place, 1.0),) for place in places), centres, known)
+        return cls(space, space.centres, mixtures, space.centres, known, torch.zeros(len(places)))
 
     def __len__(self) -> int:
         return len(self.z)
@@ -67,8 +86,18 @@ class Anchored:
     def select(self, rows: Sequence[int]) -> Anchored:
         """Some of them."""
         index = list(rows)
-        mixtures = tuple(self.mixtures[row] for row in index)
-        return Anchored(self.z[index], mixtures, self.origin[index], self.known[index])
+        return Anchored(
+            self.space,
+            self.z[index],
+            tuple(self.mixtures[row] for row in index),
+            self.origin[index],
+            self.known[index],
+            self.apart[index],
+        )
+
+    def distance(self) -> Tensor:
+        """How far every latent is from its anchor, [n]; see `LatentSpace.distance`."""
+        return self.space.distance(self.z, self.origin)
 
     @torch.no_grad()
     def weights(self, model: SidewaysModel) -> Blocks:
@@ -81,12 +110,20 @@ class Anchored:
         }
 
     def predict(self, model: SidewaysModel) -> tuple[Tensor, Tensor]:
-        """Metrics and their standard errors, [n, m] each, in their own units; differentiable."""
-        predictor, back = model.vae.predictor, model.vae.metric_scale.back
+        """Metrics and their standard errors, [n, m] each, in their own units; differentiable.
+
+        Errors grow with the distance from what was measured. No metric is promised that no
+        training checkpoint has.
+        """
+        predictor, scale = model.vae.predictor, model.vae.metric_scale
         change = predictor.each(self.z) - predictor.each(self.origin)
-        mean = self.known + change.mean(0)
-        error = (change.var(0, unbiased=False) + predictor.left_out.square()).sqrt()
-        return back(mean), (back(mean + error) - back(mean - error)) / 2
+        seen = scale(model.train_table.metrics)
+        mean = (self.known + change.mean(0)).clamp(seen.amin(0), seen.amax(0))
+        unsure = ((self.distance() + self.apart) / UNSURE_FROM).clamp_max(1)
+        missed = unsure[:, None] * predictor.left_out.square()
+        # The root of nothing has no gradient.
+        error = (change.var(0, unbiased=False) + missed + TINY).sqrt()
+        return scale.back(mean), (scale.back(mean + error) - scale.back(mean - error)) / 2
 
     def names(self, model: SidewaysModel) -> list[dict[str, float]]:
         """Share of each checkpoint RUN/STEP in each anchor."""
@@ -100,10 +137,12 @@ class Anchored:
 def concatenate(parts: Sequence[Anchored]) -> Anchored:
     """One after another."""
     return Anchored(
+        parts[0].space,
         torch.cat([each.z for each in parts]),
         tuple(mixture for each in parts for mixture in each.mixtures),
         torch.cat([each.origin for each in parts]),
         torch.cat([each.known for each in parts]),
+        torch.cat([each.apart for each in parts]),
     )
 
 

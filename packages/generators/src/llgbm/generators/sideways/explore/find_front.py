@@ -13,7 +13,6 @@ from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.anchored import Anchored, Mixture, concatenate
 from llgbm.generators.sideways.explore.front import reference_point, spread_over_front
-from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.explore.search import cautious, climb, scalarised
 from llgbm.generators.sideways.model.files import SidewaysModel
 
@@ -53,15 +52,14 @@ class FrontSearch:
 
 def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
     """Latents that together are predicted to dominate most, cautiously."""
-    space = LatentSpace.of(model)
     candidates = []
     if search.latents != "optimised":
-        candidates.append(_drawn(model, space, search))
+        candidates.append(_drawn(model, search))
     if search.latents != "sampled":
-        candidates.append(_climbed(model, space, aims, search))
+        candidates.append(_climbed(model, aims, search))
     latents = concatenate(candidates)
     with torch.no_grad():
-        far = search.nearness * space.distance(latents.z, latents.origin)[:, None]
+        far = search.nearness * latents.distance()[:, None]
         units = model.vae.metric_scale.own_spread[list(aims.places)]
         points = cautious(model, aims, latents, search.caution) - far * units
     reference = reference_point(aims.pick(model.train_table.metrics))
@@ -87,18 +85,19 @@ def front_and_between(
     return mixtures, torch.stack([*points[ordered], *between])
 
 
-def _drawn(model: SidewaysModel, space: LatentSpace, search: FrontSearch) -> Anchored:
+def _drawn(model: SidewaysModel, search: FrontSearch) -> Anchored:
     generator = torch.Generator().manual_seed(search.seed)
-    z = space.sample(search.samples, generator)
-    return Anchored.training(model).select(space.nearest(z).tolist()).moved(z)
+    every = Anchored.training(model)
+    z = every.space.sample(search.samples, generator)
+    return every.select(every.space.nearest(z).tolist()).moved(z)
 
 
-def _climbed(model: SidewaysModel, space: LatentSpace, aims: Aims, search: FrontSearch) -> Anchored:
+def _climbed(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
     """Each towards more of everything, in the proportion that its anchor has."""
     points = aims.pick(model.train_table.metrics)
     front = spread_over_front(points, reference_point(points), CLIMBS)
     mixtures, reached = front_and_between(model, points, front)
     weights = 1 / (aims.achievement(model, reached) + LEAST)
     weights = weights / weights.sum(-1, keepdim=True)
-    objective = scalarised(model, space, aims, weights, search.caution, search.nearness)
-    return climb(space, Anchored.at(model, mixtures), objective, CLIMB_STEPS)
+    objective = scalarised(model, aims, weights, search.caution, search.nearness)
+    return climb(Anchored.at(model, mixtures), objective, CLIMB_STEPS)

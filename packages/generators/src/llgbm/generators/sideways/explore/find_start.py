@@ -46,16 +46,15 @@ class InitSearch:
 
 def find_start(model: SidewaysModel, target: Mapping[str, float], search: InitSearch) -> Anchored:
     """The latent that is predicted to come nearest to a target, where it can be trusted."""
-    space = LatentSpace.of(model)
     places = [model.metrics.index(name) for name in target]
     wanted = torch.tensor(list(target.values()))
-    objective = to_target(model, space, places, wanted, search.caution, search.nearness)
+    objective = to_target(model, places, wanted, search.caution, search.nearness)
     starts = Anchored.at(model, _starts(nearest_places(model, target)[:NEAREST]))
     with torch.no_grad():
         best = int(objective(starts).argmax())
     if search.method == "cma":
-        return evolve(space, starts.select([best]), objective, GENERATIONS, search.seed)
-    ends = climb(space, starts, objective, GRADIENT_STEPS)
+        return evolve(starts.select([best]), objective, GENERATIONS, search.seed)
+    ends = climb(starts, objective, GRADIENT_STEPS)
     with torch.no_grad():
         return ends.select([int(objective(ends).argmax())])
 

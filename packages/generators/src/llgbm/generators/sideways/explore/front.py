@@ -55,9 +55,14 @@ def spread_over_front(points: Tensor, reference: Tensor, count: int) -> list[int
     """
     left = undominated(points).nonzero()[:, 0].tolist()
     chosen: list[int] = []
+    reached = 0.0
     while left and len(chosen) < count:
-        gains = [hypervolume(points[[*chosen, place]], reference) for place in left]
-        best = int(np.argmax(gains))
+        volumes = [hypervolume(points[[*chosen, place]], reference) for place in left]
+        best = int(np.argmax(volumes))
+        # What adds nothing is named only where nothing adds anything.
+        if chosen and volumes[best] <= reached:
+            break
+        reached = volumes[best]
         chosen.append(left.pop(best))
     return chosen
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from llgbm.deltas.errors import SettingError
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.anchored import Anchored
-from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.model.files import SidewaysModel
 
 # Of one standard deviation of the training latents.
@@ -30,7 +29,6 @@ def cautious(model: SidewaysModel, aims: Aims, latents: Anchored, caution: float
 
 def scalarised(
     model: SidewaysModel,
-    space: LatentSpace,
     aims: Aims,
     weights: Tensor,
     caution: float,
@@ -46,14 +44,13 @@ def scalarised(
         reached = aims.achievement(model, cautious(model, aims, latents, caution))
         weighed = weights * reached
         worth = weighed.amin(-1) + SUM_SHARE * weighed.sum(-1)
-        return worth - nearness * space.distance(latents.z, latents.origin)
+        return worth - nearness * latents.distance()
 
     return value
 
 
 def to_target(
     model: SidewaysModel,
-    space: LatentSpace,
     places: list[int],
     target: Tensor,
     caution: float,
@@ -66,15 +63,16 @@ def to_target(
         mean, error = latents.predict(model)
         off = (mean[..., places] - target) / spread
         unsure = caution * (error[..., places] / spread).square()
-        far = nearness * space.distance(latents.z, latents.origin)
+        far = nearness * latents.distance()
         return -(off.square() + unsure).sum(-1) - far
 
     return value
 
 
 @torch.enable_grad()
-def climb(space: LatentSpace, start: Anchored, objective: Objective, steps: int) -> Anchored:
+def climb(start: Anchored, objective: Objective, steps: int) -> Anchored:
     """Follow the gradient from n latents, each on its own (Adam in standard units)."""
+    space = start.space
     inner = space.to_standard(start.z).detach().requires_grad_()
     optimizer = torch.optim.Adam([inner], lr=STEP_SIZE)
     for _ in range(steps):
@@ -84,11 +82,10 @@ def climb(space: LatentSpace, start: Anchored, objective: Objective, steps: int)
     return start.moved(space.from_standard(inner).detach())
 
 
-def evolve(
-    space: LatentSpace, start: Anchored, objective: Objective, generations: int, seed: int
-) -> Anchored:
+def evolve(start: Anchored, objective: Objective, generations: int, seed: int) -> Anchored:
     """Best latent that CMA-ES finds from one start."""
     cma = _cma()
+    space = start.space
     inner = space.to_standard(start.z)[0].double().numpy()
     optimizer = cma(mean=inner, sigma=CMA_SIGMA, seed=seed)
     many = start.select([0] * optimizer.population_size)

@@ -22,6 +22,8 @@ from llgbm.generators.sideways.collection.records import Block
 
 # Bytes of checkpoints that are held at once.
 MEMORY = 2 * 2**30
+# Of a block that are worked on at once.
+COLUMNS = 2**16
 # Of a block's mean squared size: keeps a direction that a block hardly has from growing.
 RIDGE = 1e-3
 # Statistics of a block beside its numbers along the directions.
@@ -55,7 +57,7 @@ class BlockBasis:
         for block, inverse in zip(self.blocks, self.inverse, strict=True):
             whole = weights[block.name].flatten()
             moved = whole - self.mean[block.name].flatten()
-            rows = self.directions[block.name].flatten(1)
+            rows = self.directions[block.name].reshape(self.k, -1)
             # The inverse of a small block's products is large, and so is what it makes of rounding.
             found = (inverse.double() @ (rows.double() @ moved.double())).float()
             rest = moved - found @ rows
@@ -69,8 +71,8 @@ class BlockBasis:
         return {
             block.name: (
                 self.mean[block.name].flatten()
-                + coefficients[:, place] @ self.directions[block.name].flatten(1)
-            ).unflatten(1, block.shape)
+                + coefficients[:, place] @ self.directions[block.name].reshape(self.k, -1)
+            ).reshape(len(coefficients), *block.shape)
             for place, block in enumerate(self.blocks)
         }
 
@@ -88,16 +90,21 @@ def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBas
     blocks = collection.blocks
     size = 4 * sum(block.numel for block in blocks)
     most = max(2, MEMORY // size)
+    if most <= min(k, len(places) - 1):
+        print(
+            f"directions: {most - 1} in place of {k}: of {size / 2**30:.1f} GiB a checkpoint "
+            f"{most} fit the memory: collect fewer weights (--files.keep)"
+        )
     chosen = spread_over_runs(collection, places, most)
     held = [collection.weights(place) for place in chosen]
-    mean = {b.name: torch.stack([each[b.name] for each in held]).mean(0) for b in blocks}
+    mean = {block.name: _mean([each[block.name] for each in held]) for block in blocks}
     gram = torch.zeros(len(held), len(held), dtype=torch.float64)
     for block in blocks:
-        moved = _moved(held, block, mean)
+        products = torch.zeros_like(gram)
+        for moved, _ in _moved(held, block, mean):
+            products += (moved @ moved.T).double()
         # Blocks count alike, whatever the size of their numbers.
-        size_of_block = moved.square().mean().sqrt().clamp_min(1e-12)
-        scaled = moved / (size_of_block * moved.shape[1] ** 0.5)
-        gram += (scaled @ scaled.T).double()
+        gram += products / products.trace().clamp_min(1e-24 * block.numel)
     values, vectors = torch.linalg.eigh(gram)
     # The mean is taken out: at least one direction is nothing.
     k = min(k, len(held) - 1)
@@ -106,8 +113,10 @@ def fit_basis(collection: Collection, places: Sequence[int], k: int) -> BlockBas
     directions: dict[str, Tensor] = {}
     inverses = []
     for block in blocks:
-        rows = mix @ _moved(held, block, mean)
-        directions[block.name] = rows.unflatten(1, block.shape)
+        rows = torch.empty(k, block.numel)
+        for moved, columns in _moved(held, block, mean):
+            rows[:, columns] = mix @ moved
+        directions[block.name] = rows.reshape(k, *block.shape)
         products = (rows @ rows.T).double()
         eased = products + RIDGE * products.diagonal().mean().clamp_min(1e-12) * torch.eye(k)
         inverses.append(torch.linalg.inv(eased).float())
@@ -143,8 +152,20 @@ def _each(collection: Collection, places: Sequence[int]) -> Iterator[dict[str, T
         yield collection.weights(place)
 
 
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    """Mean of like tensors, without a copy of all of them."""
+    total = torch.zeros_like(tensors[0])
+    for each in tensors:
+        total += each
+    return total / len(tensors)
+
+
 def _moved(
     held: Sequence[Mapping[str, Tensor]], block: Block, mean: Mapping[str, Tensor]
-) -> Tensor:
-    """[n, numel], how far a block of every checkpoint is from the mean."""
-    return torch.stack([(each[block.name] - mean[block.name]).flatten() for each in held])
+) -> Iterator[tuple[Tensor, slice]]:
+    """How far a block of n checkpoints is from the mean: some columns [n, c] after others."""
+    middle = mean[block.name].flatten()
+    flat = [each[block.name].flatten() for each in held]
+    for start in range(0, block.numel, COLUMNS):
+        columns = slice(start, min(start + COLUMNS, block.numel))
+        yield torch.stack([each[columns] - middle[columns] for each in flat]), columns

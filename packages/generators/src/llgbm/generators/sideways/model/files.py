@@ -30,7 +30,7 @@ from llgbm.generators.sideways.model.config import SidewaysSizes
 from llgbm.generators.sideways.model.sideways_vae import SidewaysVAE
 from llgbm.generators.sideways.model.table import CheckpointTable
 
-FORMAT, KIND = 1, "sideways vae"
+FORMAT, KIND = 2, "sideways vae"
 TENSORS, BASIS = "sideways.safetensors", "basis.safetensors"
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 

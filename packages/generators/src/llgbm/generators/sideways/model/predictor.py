@@ -17,6 +17,7 @@ class MetricPredictor(nn.Module):
     """
 
     left_out: Tensor
+    left_out_moved: Tensor
 
     def __init__(self, latent_dim: int, metrics: int, members: int, width: int) -> None:
         super().__init__()
@@ -33,14 +34,22 @@ class MetricPredictor(nn.Module):
         )
         # Standard error on validation runs, in units of a metric's spread: what all members miss.
         self.register_buffer("left_out", torch.zeros(metrics))
+        # Likewise, of latents that the dynamics moved from a run's first checkpoint.
+        self.register_buffer("left_out_moved", torch.zeros(metrics))
 
     def each(self, z: Tensor) -> Tensor:
         """Predictions of every member, [members, ..., metrics], standardised."""
         straight = self.straight(z)
         return torch.stack([straight + member(z) for member in self.members])
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard error, [..., metrics] each, standardised."""
+    def forward(self, z: Tensor, moved: bool = False) -> tuple[Tensor, Tensor]:
+        """Mean and standard error, [..., metrics] each, standardised.
+
+        Args:
+            z: latents [..., z].
+            moved: by the dynamics, not read off weights.
+        """
         each = self.each(z)
         spread = each.var(0, unbiased=False)
-        return each.mean(0), (spread + self.left_out.square()).sqrt()
+        missed = self.left_out_moved if moved else self.left_out
+        return each.mean(0), (spread + missed.square()).sqrt()

@@ -60,9 +60,14 @@ class SidewaysVAE(nn.Module):
         mu: Tensor = self.encoder(self.features(coefficients, statistics))[0]
         return mu
 
-    def predict(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Metrics of latents and their standard errors, [..., m] each, in their own units."""
-        mean, error = self.predictor(z)
+    def predict(self, z: Tensor, moved: bool = False) -> tuple[Tensor, Tensor]:
+        """Metrics of latents and their standard errors, [..., m] each, in their own units.
+
+        Args:
+            z: latents [..., z].
+            moved: by the dynamics: errors are those of trajectories.
+        """
+        mean, error = self.predictor(z, moved)
         back = self.metric_scale.back
         return back(mean), (back(mean + error) - back(mean - error)) / 2
 
