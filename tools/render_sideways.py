@@ -36,7 +36,11 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
         ]
         cells = [f"{fmean(volumes):.4f}", *(f"{each:.4f}" for each in volumes)]
         lines.append(f"| {arm} | " + " | ".join([*cells, f"{fmean(over):+.4f}"]) + " |")
-    lines += ["", "Proposals, predicted minus measured on the examples that metrics are of:", ""]
+    lines += [
+        "",
+        "All candidates, predicted minus measured on the examples that metrics are of:",
+        "",
+    ]
     lines += _head("metric", ["mean", "mean absolute", "of so many"])
     for metric in metrics:
         gaps = [

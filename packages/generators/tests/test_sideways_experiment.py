@@ -42,7 +42,7 @@ def test_the_experiment_answers_every_question_and_is_gone_on_with(
         assert {CHECKPOINTS, PROPOSALS, "weight interpolation", "model soups"} <= set(seed.fronts)
         assert all(1 <= len(arm.measured) <= 3 for arm in seed.fronts.values())
         assert all(arm.hypervolume >= 0 for arm in seed.fronts.values())
-        assert len(seed.gaps) == len(seed.fronts[PROPOSALS].measured)
+        assert len(seed.fronts[PROPOSALS].measured) <= len(seed.gaps) <= 3 * 3
         assert set(seed.starts) == {"proposed start", "nearest checkpoint", "fresh start"}
         assert seed.starts["fresh start"].first["gain"] == pytest.approx(0, abs=1e-5)
         assert set(seed.ends) == {"latent dynamics", "last value", "mean curve"}

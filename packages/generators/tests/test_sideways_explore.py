@@ -1,6 +1,7 @@
 """What is looked for in the latent space is better as predicted, and is measured for real."""
 
 import json
+from itertools import combinations
 
 import pytest
 import torch
@@ -105,8 +106,26 @@ def test_proposals_dominate_more_than_interpolation_when_measured(
     quadratic_model, quadratic_evaluator
 ) -> None:
     aims = Aims.of(quadratic_model, (), ())
-    arms = FrontArms(quadratic_model, aims, FrontSearch(proposals=4, samples=256))
     meter = FilesMeter(quadratic_evaluator, aims.names)
+    search = FrontSearch(proposals=4, samples=256, tried=2)
+    arms = FrontArms(quadratic_model, aims, search, meter)
+    far, near = (arms.tried.select(rows).distance().mean() for rows in (range(4), range(4, 8)))
+    assert near < far
+    # Of as many candidates those that dominate most; what was measured is theirs.
+    assert len(arms.tried) == 8
+    assert len(arms.latents) == 4
+    rows = [arms.tried.z.tolist().index(z) for z in arms.latents.z.tolist()]
+    assert arms.measured == [arms.tried_measured[row] for row in rows]
+    assert (
+        arms.volume(arms.measured)
+        >= max(
+            arms.volume([arms.tried_measured[row] for row in some])
+            for some in combinations(range(8), 4)
+        )
+        - 1e-4
+    )
+    alone = FrontArms(quadratic_model, aims, search)
+    assert (alone.measured, len(alone.tried)) == (None, 4)
     volumes = {
         name: arms.volume(measure_blocks(meter, make())) for name, make in arms.named().items()
     }
@@ -185,7 +204,16 @@ def test_every_command_measures_what_it_decodes(
     assert run("predict", model, "--checkpoints", file) == 0
     assert "ridge on weight statistics" in capsys.readouterr().out
     front = tmp_path / "front"
-    words = ["--search.proposals", 3, "--search.samples", 64, "--baselines", *measured]
+    words = [
+        "--search.proposals",
+        3,
+        "--search.samples",
+        64,
+        "--search.tried",
+        2,
+        "--baselines",
+        *measured,
+    ]
     assert run("pareto", model, "--out", front, *words) == 0
     said = capsys.readouterr().out
     for name in ("proposals, measured", "weight interpolation", "model soups", "random latents"):

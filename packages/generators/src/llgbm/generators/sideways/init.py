@@ -20,6 +20,7 @@ from llgbm.generators.sideways.explore.meter import meter_of
 from llgbm.generators.sideways.explore.output import check_output
 from llgbm.generators.sideways.explore.proposals import (
     as_json,
+    measure_latents,
     proposal_table,
     propose,
     write_proposals,
@@ -67,14 +68,15 @@ def init(config: InitConfig) -> None:
     if config.evaluate or config.baselines:
         meter.check()
     latents = find_start(model, wanted, config.search)
-    proposals = propose(model, ["start"], latents, meter if config.evaluate else None)
+    measured = measure_latents(model, latents, meter) if config.evaluate else None
+    proposals = propose(model, ["start"], latents, measured)
     write_proposals(model, proposals, latents, meter, config.out, config.overwrite)
     print(proposal_table(proposals))
     baselines: dict[str, dict[str, float]] = {}
     if config.baselines:
         for name, blocks in start_baselines(model, wanted, config.search.seed).items():
-            measured = meter.measure(blocks)[0]
-            baselines[name] = {metric: measured[metric] for metric in model.metrics}
+            found = meter.measure(blocks)[0]
+            baselines[name] = {metric: found[metric] for metric in model.metrics}
             print(f"{name}, measured: {_said(baselines[name])}")
     else:
         print(nearest_checkpoint(model, wanted))

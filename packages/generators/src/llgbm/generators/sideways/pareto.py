@@ -36,7 +36,7 @@ class ParetoConfig:
         metrics: of the front; of adapter runs gain and retention, else all, where empty.
         minimise: those of which less is better.
         search: how.
-        evaluate: decode and measure every proposal.
+        evaluate: decode and measure candidates, and propose those that dominate most as measured.
         baselines: measure as many of plain weight interpolation, soups, the best run, the nearest
             and the best checkpoints and random latents, too.
         evaluator: command that measures a checkpoint of yours: `{checkpoint}` stands for its path,
@@ -68,18 +68,17 @@ def pareto(config: ParetoConfig) -> None:
     meter = meter_of(model, config.evaluator)
     if config.evaluate or config.baselines:
         meter.check()
-    arms = FrontArms(model, aims, config.search)
+    arms = FrontArms(model, aims, config.search, meter if config.evaluate else None)
     names = [f"{place:03d}" for place in range(len(arms.latents))]
-    proposals = propose(model, names, arms.latents, meter if config.evaluate else None)
+    proposals = propose(model, names, arms.latents, arms.measured)
     print(proposal_table(proposals))
     predicted = torch.tensor([[each.predicted[name] for name in aims.names] for each in proposals])
     volumes = {
         "all training checkpoints": hypervolume(arms.points, arms.reference),
         "proposals, predicted": hypervolume(predicted * aims.signs, arms.reference),
     }
-    if config.evaluate:
-        measured = [each.measured for each in proposals if each.measured is not None]
-        volumes["proposals, measured"] = arms.volume(measured)
+    if arms.measured is not None:
+        volumes["proposals, measured"] = arms.volume(arms.measured)
     if config.baselines:
         for name, named in arms.named().items():
             if name != PROPOSALS:

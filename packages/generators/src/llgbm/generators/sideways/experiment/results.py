@@ -35,7 +35,7 @@ class FrontArm:
 
 @dataclass(frozen=True)
 class Gap:
-    """A proposal: predicted, and measured on the examples that training metrics were measured on.
+    """A candidate: predicted, and measured on the examples that training metrics were measured on.
 
     Attributes:
         predicted: metrics.
@@ -53,7 +53,7 @@ class SeedResults:
     Attributes:
         agreement: who predicts -> metric -> agreement on the test runs.
         fronts: by arm.
-        gaps: of every proposal.
+        gaps: of every candidate, those that were not chosen among them.
         starts: by start.
         target: that starts were to reach.
         ends: who predicts -> metric -> mean absolute error at the end of test runs.

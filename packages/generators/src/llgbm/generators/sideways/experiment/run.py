@@ -33,8 +33,9 @@ from llgbm.generators.sideways.experiment.starts import measure_starts, target_o
 from llgbm.generators.sideways.experiment.trajectories import end_errors
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.anchored import Blocks
-from llgbm.generators.sideways.explore.arms import PROPOSALS, FrontArms
+from llgbm.generators.sideways.explore.arms import FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch
+from llgbm.generators.sideways.explore.meter import AdaptersMeter
 from llgbm.generators.sideways.explore.paths import (
     latent_of,
     latent_path,
@@ -130,7 +131,8 @@ def _seed(
     """Fit and measure."""
     fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
     aims = Aims.of(fitted, (GAIN, RETENTION), ())
-    arms = FrontArms(fitted, aims, FrontSearch(sizes.proposals, seed=seed))
+    search = FrontSearch(sizes.proposals, seed=seed)
+    arms = FrontArms(fitted, aims, search, AdaptersMeter(world))
     results = _measured(fitted, world, meters, aims, arms, sizes, seed)
     reference = dict(zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True))
     return SeedNote(key, results, reference)
@@ -165,14 +167,13 @@ def _measured(
         fronts[name] = FrontArm(arms.volume(values), tuple(values))
         print(f"seed {seed}, {name}: hypervolume {fronts[name].hypervolume:.4f}")
     with torch.no_grad():
-        predicted = arms.latents.predict(model)[0].tolist()
-    real = _measure(world, validation, arms.named()[PROPOSALS]())
+        predicted = arms.tried.predict(model)[0].tolist()
     return SeedResults(
         agreement_on_test_runs(model),
         fronts,
         tuple(
             Gap(dict(zip(model.metrics, guess, strict=True)), {m: each[m] for m in model.metrics})
-            for guess, each in zip(predicted, real, strict=True)
+            for guess, each in zip(predicted, arms.tried_measured, strict=True)
         ),
         measure_starts(model, world, validation, sizes.start_steps, sizes.start_every, seed),
         target_of(model),

@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import torch
+from torch import Tensor
 
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.anchored import Blocks, Mixture, mixed
-from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
+from llgbm.generators.sideways.explore.find_front import FrontSearch, find_candidates, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
     reference_point,
     spread_over_front,
 )
 from llgbm.generators.sideways.explore.latent_space import LatentSpace
+from llgbm.generators.sideways.explore.meter import Meter
+from llgbm.generators.sideways.explore.proposals import measure_blocks, measure_latents
 from llgbm.generators.sideways.model.files import SidewaysModel
 
 PROPOSALS, CHECKPOINTS = "proposals", "training checkpoints"
@@ -24,25 +27,37 @@ PROPOSALS, CHECKPOINTS = "proposals", "training checkpoints"
 class FrontArms:
     """Names at most `count` checkpoints an arm.
 
+    Where there is a meter, what is proposed, and what lies half way or a third between checkpoints,
+    is measured by it, several candidates for each that is named: those are named that dominate most
+    as measured.
+
     Args:
         model: fitted to the training runs.
         aims: of the front.
         search: of proposals; how many an arm may name, and the seed of draws.
+        meter: of the metrics of the training checkpoints.
     """
 
-    def __init__(self, model: SidewaysModel, aims: Aims, search: FrontSearch) -> None:
-        self.model, self.aims = model, aims
+    def __init__(
+        self, model: SidewaysModel, aims: Aims, search: FrontSearch, meter: Meter | None = None
+    ) -> None:
+        self.model, self.aims, self._meter = model, aims, meter
         self.count, self.seed = search.proposals, search.seed
+        self.most = self.count * (search.tried if meter else 1)
         self.places = model.split.places(model.collection, "train")
         self.points = aims.pick(model.train_table.metrics)
         self.reference = reference_point(self.points)
         self.front = spread_over_front(self.points, self.reference, self.count)
-        self.latents = find_front(model, aims, search)
+        # All candidates with what was measured of them, and those that are proposed.
+        self.tried = (find_candidates if meter else find_front)(model, aims, search)
+        self.tried_measured = measure_latents(model, self.tried, meter) if meter else []
+        chosen = self._best(self.tried_measured) if meter else list(range(len(self.tried)))
+        self.latents = self.tried.select(chosen)
+        self.measured = [self.tried_measured[row] for row in chosen] if meter else None
 
     def volume(self, measured: Sequence[Mapping[str, float]]) -> float:
         """Hypervolume of measured metrics above the training front's reference point."""
-        rows = [[each[name] for name in self.aims.names] for each in measured]
-        return hypervolume(torch.tensor(rows) * self.aims.signs, self.reference)
+        return hypervolume(self._points(measured), self.reference)
 
     def named(self) -> Mapping[str, Callable[[], list[Blocks]]]:
         """Arms by name."""
@@ -55,6 +70,13 @@ class FrontArms:
             "best run": self._best_run,
             "random latents": self._random,
         }
+
+    def _points(self, measured: Sequence[Mapping[str, float]]) -> Tensor:
+        rows = [[each[name] for name in self.aims.names] for each in measured]
+        return torch.tensor(rows) * self.aims.signs
+
+    def _best(self, measured: Sequence[Mapping[str, float]]) -> list[int]:
+        return spread_over_front(self._points(measured), self.reference, self.count)
 
     def _read(self, rows: Sequence[int]) -> list[Blocks]:
         return [self.model.collection.weights(self.places[row]) for row in rows]
@@ -74,7 +96,10 @@ class FrontArms:
         ]
         if not mixtures:
             return self._read(ordered)
-        return [mixed(self.model, each) for each in mixtures[: self.count]]
+        found = [mixed(self.model, each) for each in mixtures[: self.most]]
+        if self._meter is None:
+            return found
+        return [found[row] for row in self._best(measure_blocks(self._meter, found))]
 
     def _soups(self) -> list[Blocks]:
         """Plain means of the two, three, ... checkpoints that do best in sum."""

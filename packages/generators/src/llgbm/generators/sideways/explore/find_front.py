@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,6 +18,10 @@ from llgbm.generators.sideways.model.files import SidewaysModel
 Latents = Literal["both", "sampled", "optimised"]
 # Checkpoints of the training front that are climbed from, and steps.
 CLIMBS, CLIMB_STEPS = 32, 40
+# Neighbours of one anchor.
+MOST_MIXED = 3
+# From search to search of candidates that are measured.
+NEARER, LEAST_NEARNESS = 10, 0.03
 # Keeps the weight of a metric finite where a checkpoint is the worst in it.
 LEAST = 0.05
 
@@ -30,10 +33,12 @@ class FrontSearch:
     Args:
         proposals: at most so many.
         samples: latents drawn, each a change of the training checkpoint that is nearest.
-        latents: drawn ones, ones that gradients climb to from the training front and from half way
-            between its neighbours, or both.
+        latents: drawn ones, ones that gradients climb to from the training front and from means of
+            neighbours on it, or both.
         caution: standard errors that are taken off a prediction before it counts.
         nearness: how much a latent loses for being far from the checkpoints that it changes.
+        tried: searches, where candidates are measured: each takes nearness ten times as seriously
+            as the one before, and those are proposed that dominate most as measured.
         seed: of the draws.
     """
 
@@ -42,12 +47,22 @@ class FrontSearch:
     latents: Latents = "both"
     caution: float = 1.0
     nearness: float = 0.3
+    tried: int = 3
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_at_least(1, proposals=self.proposals, samples=self.samples)
+        require_at_least(1, proposals=self.proposals, samples=self.samples, tried=self.tried)
         require_at_least(0, caution=self.caution, nearness=self.nearness)
         require_seed(self.seed)
+
+
+def find_candidates(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
+    """What there is to measure: latents far from their anchors, nearer, and hardly moved."""
+    nearness = [search.nearness]
+    while len(nearness) < search.tried:
+        nearness.append(NEARER * max(nearness[-1], LEAST_NEARNESS))
+    searches = [replace(search, nearness=each) for each in nearness]
+    return concatenate([find_front(model, aims, each) for each in searches])
 
 
 def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
@@ -69,7 +84,9 @@ def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchore
 def front_and_between(
     model: SidewaysModel, points: Tensor, rows: list[int]
 ) -> tuple[list[Mixture], Tensor]:
-    """Checkpoints of a front, then means of neighbours on it, with their points.
+    """Checkpoints of a front, then means of two and of three neighbours on it, with their points.
+
+    Neighbours are those in the order of the first metric.
 
     Args:
         model: whose training checkpoints they are.
@@ -78,11 +95,13 @@ def front_and_between(
     """
     places = model.split.places(model.collection, "train")
     ordered = sorted(rows, key=lambda row: float(points[row, 0]))
-    pairs = list(pairwise(ordered))
-    mixtures: list[Mixture] = [((places[row], 1.0),) for row in ordered]
-    mixtures += [((places[first], 0.5), (places[last], 0.5)) for first, last in pairs]
-    between = [(points[first] + points[last]) / 2 for first, last in pairs]
-    return mixtures, torch.stack([*points[ordered], *between])
+    groups = [
+        ordered[start : start + size]
+        for size in range(1, 1 + MOST_MIXED)
+        for start in range(len(ordered) + 1 - size)
+    ]
+    mixtures = [tuple((places[row], 1 / len(rows)) for row in rows) for rows in groups]
+    return mixtures, torch.stack([points[rows].mean(0) for rows in groups])
 
 
 def _drawn(model: SidewaysModel, search: FrontSearch) -> Anchored:

@@ -49,26 +49,24 @@ class Proposal:
 
 
 def propose(
-    model: SidewaysModel, names: Sequence[str], latents: Anchored, meter: Meter | None = None
+    model: SidewaysModel,
+    names: Sequence[str],
+    latents: Anchored,
+    measured: Sequence[Mapping[str, float]] | None = None,
 ) -> list[Proposal]:
-    """Predict metrics of n latents, and measure them for real where there is a meter."""
+    """Predict metrics of n latents, beside what was measured of them where somebody did."""
     with torch.no_grad():
         mean, error = latents.predict(model)
-    measured: list[dict[str, float] | None] = [None] * len(latents)
-    if meter is not None:
-        measured = list(measure_latents(model, latents, meter))
     return [
         Proposal(
             name,
             dict(zip(model.metrics, mean[row].tolist(), strict=True)),
             dict(zip(model.metrics, error[row].tolist(), strict=True)),
-            found if found is None else {key: found[key] for key in model.metrics},
+            None if measured is None else {key: measured[row][key] for key in model.metrics},
             tuple(latents.z[row].tolist()),
             anchor,
         )
-        for row, (name, found, anchor) in enumerate(
-            zip(names, measured, latents.names(model), strict=True)
-        )
+        for row, (name, anchor) in enumerate(zip(names, latents.names(model), strict=True))
     ]
 
 
