@@ -13,11 +13,13 @@ from llgbm.bench.sideways import SidewaysConfig, sideways
 
 
 def test_a_small_collection_is_fitted_and_its_memory_measured(tmp_path, capsys) -> None:
-    config = SidewaysConfig(12, 5, blocks=1, steps=300, folder=tmp_path, out=tmp_path / "x.json")
+    config = SidewaysConfig(
+        12, 5, blocks=2, side=160, steps=300, folder=tmp_path, out=tmp_path / "x.json"
+    )
     results = sideways(config)
     assert results["checkpoints"] == 60
-    assert results["numbers"] == 224 * 224
-    assert results["weights_mib"] == pytest.approx(60 * 224 * 224 * 4 / 2**20)
+    assert results["numbers"] == 2 * 160 * 160
+    assert results["weights_mib"] == pytest.approx(60 * 2 * 160 * 160 * 4 / 2**20)
     assert results["r2"] > 0.5
     assert 50 < results["process_mib"] < 8192
     assert results["rows"]["read"]["times_base"] == 1

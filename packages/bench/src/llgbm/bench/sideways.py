@@ -13,7 +13,7 @@ import torch
 
 from llgbm.bench.errors import NothingLearnedError
 from llgbm.bench.results import results_of
-from llgbm.bench.sideways_workload import SIDE, write_runs
+from llgbm.bench.sideways_workload import write_runs
 from llgbm.deltas.atomic import write_json
 from llgbm.deltas.errors import require_at_least, require_seed
 from llgbm.generators.sideways.collection.from_folders import FolderSource, collect_folders
@@ -32,7 +32,9 @@ class SidewaysConfig:
     Args:
         runs: trainings, whose checkpoints are made here.
         checkpoints_per_run: of each.
-        blocks: of a checkpoint, 224 x 224 numbers each; 20 are a million.
+        blocks: of a checkpoint, side x side numbers each; 20 of side 224, or one of side 1002, are
+            a million.
+        side: of a block.
         steps: of the fit.
         folder: where the checkpoints go for the time being, twice their size; the system's
             temporary folder where not given.
@@ -43,6 +45,7 @@ class SidewaysConfig:
     runs: int = 50
     checkpoints_per_run: int = 20
     blocks: int = 20
+    side: int = 224
     steps: int = 200
     folder: Path | None = None
     out: Path | None = None
@@ -51,7 +54,7 @@ class SidewaysConfig:
     def __post_init__(self) -> None:
         require_at_least(5, runs=self.runs)
         require_at_least(2, checkpoints_per_run=self.checkpoints_per_run)
-        require_at_least(1, blocks=self.blocks, steps=self.steps)
+        require_at_least(1, blocks=self.blocks, side=self.side, steps=self.steps)
         require_seed(self.seed)
 
 
@@ -64,7 +67,12 @@ def sideways(config: SidewaysConfig) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=config.folder) as name:
         folder = Path(name)
         size = write_runs(
-            folder / "runs", config.runs, config.checkpoints_per_run, config.blocks, config.seed
+            folder / "runs",
+            config.runs,
+            config.checkpoints_per_run,
+            config.blocks,
+            config.side,
+            config.seed,
         )
         # A process of its own: what this one holds has no part in the peak.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -77,7 +85,7 @@ def sideways(config: SidewaysConfig) -> dict[str, Any]:
         torch.device("cpu"),
         torch.float32,
         checkpoints=config.runs * config.checkpoints_per_run,
-        numbers=config.blocks * SIDE * SIDE,
+        numbers=config.blocks * config.side**2,
         weights_mib=size / 2**20,
         process_mib=found["process_mib"],
         r2=found["r2"],

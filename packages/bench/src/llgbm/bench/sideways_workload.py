@@ -8,29 +8,29 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-SIDE = 224
 # Of a run's own direction beside the target that all runs share.
 NOISE = 0.3
 
 
-def write_runs(folder: Path, runs: int, steps: int, blocks: int, seed: int) -> int:
+def write_runs(folder: Path, runs: int, steps: int, blocks: int, side: int, seed: int) -> int:
     """Write FOLDER/RUN/step_N.safetensors with metrics that are functions of the weights.
 
     Args:
         folder: made where missing.
         runs: trainings.
         steps: checkpoints of each.
-        blocks: of a checkpoint, SIDE x SIDE numbers each.
+        blocks: of a checkpoint, side x side numbers each.
+        side: of a block.
         seed: of everything random.
 
     Returns:
         Bytes written, without metrics.
     """
     generator = torch.Generator().manual_seed(seed)
-    target = torch.randn(blocks, SIDE, SIDE, generator=generator)
+    target = torch.randn(blocks, side, side, generator=generator)
     written = 0
     for run in range(runs):
-        own = torch.randn(blocks, SIDE, SIDE, generator=generator)
+        own = torch.randn(blocks, side, side, generator=generator)
         lr = 10 ** float(torch.rand((), generator=generator) - 1.5)
         path = folder / f"run_{run:04d}"
         path.mkdir(parents=True)
