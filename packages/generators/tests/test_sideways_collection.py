@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from llgbm.deltas.errors import RunError, SettingError
+from llgbm.deltas.peft_format import load_adapter, save_adapter
 from llgbm.generators.sideways.collection.checkpoint_files import read_checkpoint
 from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.collection.from_folders import FolderSource, collect_folders
 from llgbm.generators.sideways.collection.split import split_runs
+from llgbm.generators.sideways.explore.meter import FilesMeter
 from llgbm.generators.sideways.model.basis import fit_basis
 
 
@@ -105,9 +107,9 @@ def test_columns_are_read_by_name(quadratic_collection) -> None:
     assert torch.equal(again.metric_table(), quadratic_collection.metric_table())
 
 
-def test_adapters_are_collected_as_folders(tiny_spec, make_teachers, tmp_path) -> None:
-    from llgbm.deltas.peft_format import save_adapter
-
+@pytest.fixture
+def adapter_runs(tiny_spec, make_teachers, tmp_path):
+    """Adapters of two steps of three runs in a folder of runs, with their table."""
     weights = make_teachers(tiny_spec, 6)
     rows = ["run,step,accuracy"]
     for index in range(6):
@@ -115,15 +117,31 @@ def test_adapters_are_collected_as_folders(tiny_spec, make_teachers, tmp_path) -
         path = tmp_path / "runs" / run / f"checkpoint-{step}"
         save_adapter(weights.select([index]), path, base_model_name="x", base_fingerprint="y")
         rows.append(f"{run},{step},{index / 10}")
-    table = tmp_path / "table.csv"
-    table.write_text("\n".join(rows))
-    made = collect_folders(
-        tmp_path / "out", FolderSource(tmp_path / "runs", table, keep=("*lora_B*",))
-    )
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    return weights, FolderSource(tmp_path / "runs", tmp_path / "table.csv")
+
+
+def test_adapters_are_collected_as_folders(adapter_runs, tiny_spec, tmp_path) -> None:
+    weights, source = adapter_runs
+    made = collect_folders(tmp_path / "out", replace(source, keep=("*lora_B*",)))
     assert len(made.blocks) == len(tiny_spec.modules)
     first = made.blocks[0].name
     path = first.removeprefix("base_model.model.").removesuffix(".lora_B.weight")
     assert torch.equal(made.weights(3)[first], weights.lora_B[path][3])
+    # Half of an adapter is none.
+    assert "peft" not in made.source
+
+
+def test_adapters_come_out_as_adapters(adapter_runs, tmp_path) -> None:
+    weights, source = adapter_runs
+    made = collect_folders(tmp_path / "out", source)
+    meter = FilesMeter(None, made.metrics, made.source["peft"])
+    read = load_adapter(meter.write(made.weights(3), tmp_path / "written"))
+    for path, value in weights.lora_B.items():
+        assert torch.equal(read.lora_B[path][0], value[3])
+    config = tmp_path / "runs" / "r0" / "checkpoint-1" / "adapter_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "lora_alpha": 99}))
+    assert "peft" not in collect_folders(tmp_path / "other", source).source
 
 
 def test_patterns_choose_weights(runs, tmp_path) -> None:

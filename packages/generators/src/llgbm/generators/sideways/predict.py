@@ -10,6 +10,7 @@ from typing import Annotated
 import torch
 import tyro
 
+from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.peft_format import load_adapter
 from llgbm.generators.sideways.adapters.blocks import to_blocks
 from llgbm.generators.sideways.adapters.source import KIND
@@ -65,7 +66,11 @@ def predict_file(model: SidewaysModel, path: Path) -> tuple[dict[str, float], di
         RunError: a file that is damaged or has other blocks.
     """
     if model.collection.source.get("kind") == KIND and path.is_dir():
-        tensors = to_blocks(load_adapter(path), 0)
+        adapter = load_adapter(path)
+        alpha = model.collection.source["runs"]["lora_alpha"]
+        if adapter.spec.lora_alpha != alpha:
+            raise RunError(mismatch(path, "lora_alpha", alpha, adapter.spec.lora_alpha))
+        tensors = to_blocks(adapter, 0)
     else:
         tensors = dict(read_checkpoint(path).tensors)
     blocks = chosen_blocks(tensors, model.basis.blocks, path, model.collection.folder)

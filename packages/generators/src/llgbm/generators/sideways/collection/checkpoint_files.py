@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from llgbm.deltas.errors import RunError, mismatch
+from llgbm.deltas.json_files import read_json
 
 SAFETENSORS, PICKLED, ADAPTER = ".safetensors", (".pt", ".pth"), "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+# What an adapter's tensors mean.
+PEFT_SETTINGS = ("r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 # Where trainers put the weights inside a larger file.
 STATE_KEYS = ("model_state_dict", "state_dict", "model")
 NUMBER_KEYS = ("metrics",), ("hyperparameters", "config", "hparams")
@@ -42,6 +47,26 @@ def is_checkpoint(path: Path) -> bool:
     if path.is_dir():
         return (path / ADAPTER).exists()
     return path.suffix in (SAFETENSORS, *PICKLED) and path.name != ADAPTER
+
+
+def peft_config(paths: Sequence[Path]) -> dict[str, Any] | None:
+    """The adapter_config.json of PEFT folders; None where some are none, or have other settings.
+
+    Args:
+        paths: of checkpoints.
+
+    Raises:
+        RunError: a file that is no JSON.
+    """
+    configs = []
+    for path in paths:
+        file = path / ADAPTER_CONFIG
+        if not (path.is_dir() and file.exists()):
+            return None
+        configs.append(read_json(file, RunError))
+    # What is beside the settings, such as notes of who made it, may differ.
+    alike = {json.dumps({key: each.get(key) for key in PEFT_SETTINGS}) for each in configs}
+    return configs[0] if len(alike) == 1 else None
 
 
 def read_checkpoint(path: Path) -> CheckpointFile:

@@ -18,6 +18,7 @@ from llgbm.deltas.errors import RunError, mismatch
 from llgbm.generators.sideways.collection.checkpoint_files import (
     CheckpointFile,
     is_checkpoint,
+    peft_config,
     read_checkpoint,
 )
 from llgbm.generators.sideways.collection.collection import WEIGHTS, Collection, check_records
@@ -31,7 +32,7 @@ from llgbm.generators.sideways.collection.metric_files import (
 )
 from llgbm.generators.sideways.collection.records import Block, CheckpointRecord
 
-KIND = "files"
+KIND, PEFT = "files", "peft"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ def collect_folders(out: Path, source: FolderSource) -> Collection:
             )
         check_records(records, source.folder)
         details: dict[str, Any] = {"kind": KIND, "keep": list(source.keep)}
+        config = peft_config(list(found.values()))
+        if config is not None and len(keys) == len(file.tensors):
+            details[PEFT] = config
         Collection(new, blocks, tuple(records), details).write()
     return Collection.read(out)
 

@@ -13,12 +13,14 @@ from typing import Protocol
 from torch import Tensor
 from tqdm import tqdm
 
-from llgbm.deltas.atomic import save_tensors
+from llgbm.deltas.atomic import save_tensors, write_json
 from llgbm.deltas.errors import RunError, SettingError, mismatch
 from llgbm.deltas.peft_format import save_adapter
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.measure import AdapterMeter
 from llgbm.generators.sideways.adapters.source import KIND, AdapterWorld
+from llgbm.generators.sideways.collection.checkpoint_files import ADAPTER, ADAPTER_CONFIG
+from llgbm.generators.sideways.collection.from_folders import PEFT
 from llgbm.generators.sideways.model.files import SidewaysModel
 
 PLACE = "{checkpoint}"
@@ -80,12 +82,19 @@ class FilesMeter:
         command: words with `{checkpoint}` where the path of a safetensors file goes; None writes
             checkpoints and measures none.
         metrics: that it must print.
+        peft: adapter_config.json of checkpoints that are PEFT adapters: what is written is one, and
+            the command is given the folder.
     """
 
-    def __init__(self, command: str | None, metrics: Sequence[str]) -> None:
+    def __init__(
+        self,
+        command: str | None,
+        metrics: Sequence[str],
+        peft: Mapping[str, object] | None = None,
+    ) -> None:
         if command is not None and PLACE not in command:
             raise SettingError(f"evaluator: expected {PLACE} in the command, got {command!r}")
-        self.command, self.metrics = command, tuple(metrics)
+        self.command, self.metrics, self.peft = command, tuple(metrics), peft
         try:
             self.words = shlex.split(command or "")
         except ValueError as error:
@@ -101,9 +110,13 @@ class FilesMeter:
 
     def write(self, blocks: Mapping[str, Tensor], folder: Path) -> Path:
         """See `Meter`."""
-        path = folder / CHECKPOINT
-        save_tensors(path, blocks)
-        return path
+        if self.peft is None:
+            path = folder / CHECKPOINT
+            save_tensors(path, blocks)
+            return path
+        save_tensors(folder / ADAPTER, blocks)
+        write_json(folder / ADAPTER_CONFIG, self.peft)
+        return folder
 
     def measure(self, blocks: Mapping[str, Tensor]) -> list[dict[str, float]]:
         """See `Meter`."""
@@ -144,4 +157,4 @@ def meter_of(model: SidewaysModel, command: str | None, split: str = "validation
     if command is None and source.get("kind") == KIND:
         world = AdapterWorld.of_source(source, model.collection.folder)
         return AdaptersMeter(world, split)
-    return FilesMeter(command, model.metrics)
+    return FilesMeter(command, model.metrics, source.get(PEFT))
