@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llgbm.deltas.errors import RunError, SettingError, TaskError
-from llgbm.deltas.peft_format import load_adapter
+from llgbm.deltas.peft_format import load_adapter, save_adapter
 from llgbm.deltas.spec import ALL_LINEAR, LoRASpec
 from llgbm.deltas.task import Example
 from llgbm.deltas.weights import LoRAWeights
@@ -22,7 +22,7 @@ from llgbm.generators.sideways.adapters.teach import checkpoint_file, mixed
 from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.experiment.trajectories import end_errors
 from llgbm.generators.sideways.model.config import SidewaysTraining
-from llgbm.generators.sideways.predict import agreement_on_test_runs
+from llgbm.generators.sideways.predict import agreement_on_test_runs, predict_file
 from llgbm.generators.sideways.train import fit_sideways
 from llgbm.generators.teachers.batched import BatchedTeachers, TeacherOptim
 from llgbm.generators.teachers.shards import Shard
@@ -225,6 +225,17 @@ def test_teachers_of_the_main_job_are_collected_with_their_way(
     fitted = fit_sideways(made, tmp_path / "model", SidewaysTraining(steps=2))
     assert set(agreement_on_test_runs(fitted)["mean"]) == set(made.metrics)
     assert end_errors(fitted)["latent dynamics"]["gain"] >= 0
+    alone = run.checkpoints / manifest.adapters[0].path
+    assert set(predict_file(fitted, alone)[0]) == set(made.metrics)
+    other_alpha = replace(teacher.spec, lora_alpha=3.0)
+    save_adapter(
+        replace(teacher, spec=other_alpha),
+        tmp_path / "alpha",
+        base_model_name="x",
+        base_fingerprint="y",
+    )
+    with pytest.raises(RunError, match="lora_alpha: expected"):
+        predict_file(fitted, tmp_path / "alpha")
     with pytest.raises(RunError, match=r"teachers of 'other': expected at least 3, got 0"):
         other = replace(tiny_adapter_runs, task=tiny_adapter_runs.others[0], others=())
         collect_taught(folder, run, other, model, tokenizer)
