@@ -37,8 +37,9 @@ class FrontSearch:
             neighbours on it, or both.
         caution: standard errors that are taken off a prediction before it counts.
         nearness: how much a latent loses for being far from the checkpoints that it changes.
-        tried: searches, where candidates are measured: each takes nearness ten times as seriously
-            as the one before, and those are proposed that dominate most as measured.
+        tried: searches, where candidates are measured: one without caution, one as above, and any
+            more with ten times the nearness of the one before. Those candidates are proposed that
+            dominate most as measured.
         seed: of the draws.
     """
 
@@ -58,11 +59,11 @@ class FrontSearch:
 
 def find_candidates(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
     """What there is to measure: latents far from their anchors, nearer, and hardly moved."""
-    nearness = [search.nearness]
-    while len(nearness) < search.tried:
-        nearness.append(NEARER * max(nearness[-1], LEAST_NEARNESS))
-    searches = [replace(search, nearness=each) for each in nearness]
-    return concatenate([find_front(model, aims, each) for each in searches])
+    searches = [replace(search, caution=0.0), search]
+    while len(searches) < search.tried:
+        nearness = NEARER * max(searches[-1].nearness, LEAST_NEARNESS)
+        searches.append(replace(search, nearness=nearness))
+    return concatenate([find_front(model, aims, each) for each in searches[: search.tried]])
 
 
 def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
