@@ -132,7 +132,7 @@ def _seed(
     fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
     aims = Aims.of(fitted, (GAIN, RETENTION), ())
     search = FrontSearch(sizes.proposals, seed=seed)
-    arms = FrontArms(fitted, aims, search, AdaptersMeter(world))
+    arms = FrontArms(fitted, aims, search, AdaptersMeter(world, meter=meters[0]))
     results = _measured(fitted, world, meters, aims, arms, sizes, seed)
     reference = dict(zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True))
     return SeedNote(key, results, reference)

@@ -16,7 +16,6 @@ from llgbm.generators.sideways.explore.front import (
     reference_point,
     spread_over_front,
 )
-from llgbm.generators.sideways.explore.latent_space import LatentSpace
 from llgbm.generators.sideways.explore.meter import Meter
 from llgbm.generators.sideways.explore.proposals import measure_blocks, measure_latents
 from llgbm.generators.sideways.model.files import SidewaysModel
@@ -83,8 +82,8 @@ class FrontArms:
 
     def _nearest(self) -> list[Blocks]:
         """The training checkpoints whose latents are nearest to the proposals'."""
-        space = LatentSpace.of(self.model)
-        return self._read(sorted(set(space.nearest(self.latents.z).tolist())))
+        nearest = self.latents.space.nearest(self.latents.z)
+        return self._read(sorted(set(nearest.tolist())))
 
     def _between(self) -> list[Blocks]:
         """Half way between neighbours on the training front, then a third."""
@@ -119,7 +118,7 @@ class FrontArms:
         return self._read([best[place] for place in chosen] or best[-1:])
 
     def _random(self) -> list[Blocks]:
-        space = LatentSpace.of(self.model)
+        space = self.latents.space
         generator = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             return separate(self.model.weights(space.sample(self.count, generator)))

@@ -46,12 +46,15 @@ class AdaptersMeter:
     Args:
         world: base, task and texts.
         split: of the task's examples: `validation`, as the collection was measured, or `test`.
+        meter: of that split, where there is one already.
     """
 
-    def __init__(self, world: AdapterWorld, split: str = "validation") -> None:
+    def __init__(
+        self, world: AdapterWorld, split: str = "validation", meter: AdapterMeter | None = None
+    ) -> None:
         self.world = world
         self._split = split
-        self._meter: AdapterMeter | None = None
+        self._meter = meter
 
     def check(self) -> None:
         """See `Meter`."""
