@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any
 
 PLOTS = Path(__file__).parent.parent / "docs" / "results" / "plots"
-FIRST = "training checkpoints"
 
 
 def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
@@ -27,22 +26,14 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
             cells.append(f"{fmean(each['error'] for each in found):.3f}")
         lines.append(f"| {who} | " + " | ".join(cells) + " |")
     lines += ["", "Hypervolume of what each names, measured on test examples:", ""]
-    lines += _head("arm", ["mean", *(f"seed {seed}" for seed in seeds), f"- {FIRST}"])
-    for arm in _first(seeds)["fronts"]:
-        volumes = [seed["fronts"][arm]["hypervolume"] for seed in seeds.values()]
-        over = [
-            seed["fronts"][arm]["hypervolume"] - seed["fronts"][FIRST]["hypervolume"]
-            for seed in seeds.values()
-        ]
-        cells = [f"{fmean(volumes):.4f}", *(f"{each:.4f}" for each in volumes)]
-        lines.append(f"| {arm} | " + " | ".join([*cells, f"{fmean(over):+.4f}"]) + " |")
+    lines += _volumes(results)
     lines += [
         "",
         "All candidates, predicted minus measured on the examples that metrics are of:",
         "",
     ]
     lines += _head("metric", ["mean", "mean absolute", "of so many"])
-    for metric in metrics:
+    for metric in _first(seeds)["gaps"][0]["measured"]:
         gaps = [
             gap["predicted"][metric] - gap["measured"][metric]
             for seed in seeds.values()
@@ -91,6 +82,31 @@ def _pictures(name: str, results: Mapping[str, Any]) -> list[str]:
     path.write_text(way_plot(drawn, metrics, kinds=("measured",)), encoding="utf-8")
     words = "Ways between the test checkpoints that gain and that keep most, on test examples."
     return [*lines, "", f"![{words}](results/plots/{path.name})", ""]
+
+
+def _volumes(results: Mapping[str, Any]) -> list[str]:
+    """Table of hypervolumes; with intervals over examples where they were measured."""
+    seeds, volumes = results["seeds"], results.get("volumes")
+    rivals = _rivals(volumes) if volumes else []
+    lines = _head("arm", ["mean", *(f"seed {seed}" for seed in seeds), *(f"- {r}" for r in rivals)])
+    for arm in _first(seeds)["fronts"]:
+        found = [seed["fronts"][arm]["hypervolume"] for seed in seeds.values()]
+        cells = [f"{fmean(found):.4f}", *(f"{each:.4f}" for each in found)]
+        cells += [_span(volumes["mean"][arm]["over"].get(rival)) for rival in rivals]
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    if rivals:
+        lines += ["", "Differences are of the means, with 95% intervals over examples and texts."]
+    return lines
+
+
+def _rivals(volumes: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(r for arm in volumes["mean"].values() for r in arm["over"]))
+
+
+def _span(found: Mapping[str, float] | None) -> str:
+    if found is None:
+        return "–"
+    return f"{found['mean']:+.4f} [{found['low']:+.4f}, {found['high']:+.4f}]"
 
 
 def _target(found: Mapping[str, Any]) -> str:

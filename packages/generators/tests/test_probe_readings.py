@@ -43,6 +43,15 @@ def test_kl_is_the_mean_over_all_real_tokens(
     )
     # Divergences of 1e-3 from logits in float32.
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-2)
+    sums, tokens = reader.kl_by_probe(readings.hidden[0], readings.hidden)
+    each = [
+        [float((p.exp() * (p - q)).sum()) for p, q in zip(*parts, strict=True)]
+        for parts in (
+            [logs[row].split(tokens.tolist()) for row in (0, other)] for other in range(3)
+        )
+    ]
+    torch.testing.assert_close(sums, torch.tensor(each), atol=1e-5, rtol=1e-2)
+    torch.testing.assert_close(sums.sum(1) / tokens.sum(), found[:, 0], atol=1e-6, rtol=1e-4)
     assert float(found[0, 1]) > 1e-4
     assert float(found[0, 0]) == 0
 

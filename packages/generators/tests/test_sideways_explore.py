@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.generators.cli import CONSOLE
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.anchored import Anchored
+from llgbm.generators.sideways.explore.anchored import Anchored, concatenate
 from llgbm.generators.sideways.explore.arms import FrontArms
-from llgbm.generators.sideways.explore.find_front import FrontSearch, find_front
+from llgbm.generators.sideways.explore.find_front import FrontSearch, find_candidates, find_front
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
     reference_point,
@@ -29,7 +29,7 @@ from llgbm.generators.sideways.explore.paths import (
     straight_path,
     through_ends,
 )
-from llgbm.generators.sideways.explore.proposals import measure_blocks
+from llgbm.generators.sideways.explore.proposals import measure_blocks, measure_latents
 from llgbm.generators.sideways.explore.search import climb, evolve, to_target
 
 POINTS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=12)
@@ -108,24 +108,35 @@ def test_proposals_dominate_more_than_interpolation_when_measured(
     aims = Aims.of(quadratic_model, (), ())
     meter = FilesMeter(quadratic_evaluator, aims.names)
     search = FrontSearch(proposals=4, samples=256)
-    arms = FrontArms(quadratic_model, aims, search, meter)
-    far, near = (arms.tried.select(rows).distance().mean() for rows in (range(4), range(8, 12)))
-    assert near < far
-    # Of as many candidates those that dominate most; what was measured is theirs.
-    assert len(arms.tried) == 12
-    assert len(arms.latents) == 4
-    rows = [arms.tried.z.tolist().index(z) for z in arms.latents.z.tolist()]
-    assert arms.measured == [arms.tried_measured[row] for row in rows]
+    arms = FrontArms(quadratic_model, aims, 4)
+    found = find_candidates(quadratic_model, aims, search)
+    assert [len(each) for each in found] == [4, 4, 4]
+    bold, near = (each.distance().mean() for each in found[1:])
+    assert near < bold
+    torch.testing.assert_close(found[0].z, find_front(quadratic_model, aims, search).z)
+    tried = concatenate(found)
+    measured = measure_latents(quadratic_model, tried, meter)
+    chosen = arms.best(measured)
     # One after another is not quite the best four.
-    chosen, some = arms.volume(arms.measured), combinations(arms.tried_measured, 4)
-    assert 0.97 * max(map(arms.volume, some)) <= chosen
-    alone = FrontArms(quadratic_model, aims, search)
-    assert (alone.measured, len(alone.tried)) == (None, 4)
+    best = arms.volume([measured[row] for row in chosen])
+    assert 0.97 * max(map(arms.volume, combinations(measured, 4))) <= best
+    between = measure_blocks(meter, arms.read(arms.between(12)))
+    assert len(between) > 4
+    half_way = arms.volume(between[:4])
+    assert arms.volume([between[row] for row in arms.best(between)]) >= half_way
+    assert arms.volume(measured[:4]) > half_way
+    random = arms.volume(measure_blocks(meter, arms.random(0)))
+    assert best > half_way > random
     volumes = {
-        name: arms.volume(measure_blocks(meter, make())) for name, make in arms.named().items()
+        name: arms.volume(measure_blocks(meter, read()))
+        for name, read in arms.baselines(found[0], 0).items()
     }
-    assert volumes["proposals"] > volumes["weight interpolation"] > volumes["random latents"]
-    assert volumes["proposals"] == pytest.approx(chosen)
+    assert len(volumes) == 5
+    # What is in the training table is what measuring gives.
+    front = [mixture[0][0] for mixture in arms.checkpoints()]
+    records = [quadratic_model.collection.checkpoints[place].metrics for place in front]
+    assert volumes["training checkpoints"] == pytest.approx(arms.volume(records), rel=1e-3)
+    assert volumes["random latents"] == pytest.approx(random)
 
 
 def test_an_anchor_is_itself_and_its_metrics_are_known(quadratic_model) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,11 +54,12 @@ class ProbeReader:
     @torch.no_grad()
     def read(self, weights: LoRAWeights) -> Readings:
         """Read n adapters of one spec."""
-        weights = weights.to(device_of(self.model))
-        return Readings(self.behaviour(weights), self._hidden(weights))
+        return Readings(self.behaviour(weights), self.hidden(weights))
 
-    def _hidden(self, weights: LoRAWeights) -> Tensor:
-        """Last hidden states at the real tokens, [n, t, hidden]."""
+    @torch.no_grad()
+    def hidden(self, weights: LoRAWeights) -> Tensor:
+        """Last hidden states at the real tokens of n adapters of one spec, [n, t, hidden]."""
+        weights = weights.to(device_of(self.model))
         ids = self.behaviour.probes.input_ids.to(device_of(self.model))
         lora, body = FunctionalLoRA(self.model, weights.spec), decoder_body(self.model)
         at_once = max(1, TOKENS_PER_FORWARD // ids.numel())
@@ -82,11 +84,35 @@ class ProbeReader:
         Returns:
             [n, m] float32.
         """
+        sums = torch.zeros(len(others), len(teachers), device=others.device)
+        for _, place, divergences in self._divergences(teachers, others):
+            sums[:, place] += divergences.sum(1)
+        # Rounding may leave the divergence of equal distributions just below zero.
+        return (sums / others.shape[1]).clamp_min(0)
+
+    @torch.no_grad()
+    def kl_by_probe(self, teacher: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """KL(teacher || other) summed over the tokens of each of p probes, in nats.
+
+        Args:
+            teacher: [t, hidden], from `hidden`.
+            others: [n, t, hidden], from `hidden`.
+
+        Returns:
+            [n, p] float32, and how many tokens each probe has, [p].
+        """
+        probes = self._real.nonzero()[:, 0]
+        sums = torch.zeros(len(others), len(self._real), device=others.device)
+        for part, _, divergences in self._divergences(teacher[None], others):
+            sums.index_add_(1, probes[part], divergences)
+        return sums.clamp_min(0), self._real.sum(1)
+
+    def _divergences(self, teachers: Tensor, others: Tensor) -> Iterator[tuple[slice, int, Tensor]]:
+        """Tokens, place of a teacher, and every other's divergence from it there, [n, tokens]."""
         n, t = others.shape[:2]
-        sums = torch.zeros(n, len(teachers), device=others.device)
         step = max(1, POSITIONS_PER_HEAD // max(n, len(teachers)))
         for start in range(0, t, step):
-            part = slice(start, start + step)
+            part = slice(start, min(start + step, t))
             log_q, log_p = (
                 # Two axes: a product with a slice of three copies the head's weight for each row.
                 next_token_logits(self.model, rows[:, part].flatten(0, 1))
@@ -95,8 +121,8 @@ class ProbeReader:
                 for rows in (others, teachers)
             )
             for place, row in enumerate(log_p):
-                sums[:, place] += F.kl_div(
-                    log_q, row.expand_as(log_q), reduction="none", log_target=True
-                ).sum((1, 2))
-        # Rounding may leave the divergence of equal distributions just below zero.
-        return (sums / t).clamp_min(0)
+                yield (
+                    part,
+                    place,
+                    F.kl_div(log_q, row.expand_as(log_q), reduction="none", log_target=True).sum(2),
+                )

@@ -10,20 +10,22 @@ import torch
 import tyro
 
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.arms import PROPOSALS, FrontArms
-from llgbm.generators.sideways.explore.find_front import FrontSearch
+from llgbm.generators.sideways.explore.anchored import Anchored, concatenate
+from llgbm.generators.sideways.explore.arms import INTERPOLATION, FrontArms
+from llgbm.generators.sideways.explore.find_front import FrontSearch, find_candidates, find_front
 from llgbm.generators.sideways.explore.front import hypervolume
-from llgbm.generators.sideways.explore.meter import meter_of
+from llgbm.generators.sideways.explore.meter import Meter, meter_of
 from llgbm.generators.sideways.explore.output import check_output
 from llgbm.generators.sideways.explore.proposals import (
     as_json,
     measure_blocks,
+    measure_latents,
     proposal_table,
     propose,
     write_proposals,
 )
 from llgbm.generators.sideways.explore.results import note_result
-from llgbm.generators.sideways.model.files import load_sideways
+from llgbm.generators.sideways.model.files import SidewaysModel, load_sideways
 
 
 @dataclass(frozen=True)
@@ -68,24 +70,23 @@ def pareto(config: ParetoConfig) -> None:
     meter = meter_of(model, config.evaluator)
     if config.evaluate or config.baselines:
         meter.check()
-    arms = FrontArms(model, aims, config.search, meter if config.evaluate else None)
-    names = [f"{place:03d}" for place in range(len(arms.latents))]
-    proposals = propose(model, names, arms.latents, arms.measured)
+    arms = FrontArms(model, aims, config.search.proposals)
+    latents, measured = _search(model, arms, config.search, meter if config.evaluate else None)
+    names = [f"{place:03d}" for place in range(len(latents))]
+    proposals = propose(model, names, latents, measured)
     print(proposal_table(proposals))
     predicted = torch.tensor([[each.predicted[name] for name in aims.names] for each in proposals])
     volumes = {
         "all training checkpoints": hypervolume(arms.points, arms.reference),
         "proposals, predicted": hypervolume(predicted * aims.signs, arms.reference),
     }
-    if arms.measured is not None:
-        volumes["proposals, measured"] = arms.volume(arms.measured)
+    if measured is not None:
+        volumes["proposals, measured"] = arms.volume(measured)
     if config.baselines:
-        for name, named in arms.named().items():
-            if name != PROPOSALS:
-                volumes[name] = arms.volume(measure_blocks(meter, named()))
+        volumes |= _baselines(arms, latents, config.search, meter, config.evaluate)
     for name, value in volumes.items():
         print(f"hypervolume, {name}: {value:.4f}")
-    write_proposals(model, proposals, arms.latents, meter, config.out, config.overwrite)
+    write_proposals(model, proposals, latents, meter, config.out, config.overwrite)
     note_result(
         config.model,
         "pareto",
@@ -98,3 +99,29 @@ def pareto(config: ParetoConfig) -> None:
         },
     )
     print(f"{config.out}: {len(proposals)} checkpoints")
+
+
+def _search(
+    model: SidewaysModel, arms: FrontArms, search: FrontSearch, meter: Meter | None
+) -> tuple[Anchored, list[dict[str, float]] | None]:
+    """What is proposed; where there is a meter, the best candidates as measured."""
+    if meter is None:
+        return find_front(model, arms.aims, search), None
+    candidates = concatenate(find_candidates(model, arms.aims, search))
+    measured = measure_latents(model, candidates, meter)
+    chosen = arms.best(measured)
+    return candidates.select(chosen), [measured[row] for row in chosen]
+
+
+def _baselines(
+    arms: FrontArms, latents: Anchored, search: FrontSearch, meter: Meter, choose: bool
+) -> dict[str, float]:
+    """Volumes as measured; interpolation is chosen as proposals are, of as many candidates."""
+    found = {
+        name: arms.volume(measure_blocks(meter, read()))
+        for name, read in arms.baselines(latents, search.seed).items()
+    }
+    most = search.proposals * (search.tried if choose else 1)
+    measured = measure_blocks(meter, arms.read(arms.between(most)))
+    found[INTERPOLATION] = arms.volume([measured[row] for row in arms.best(measured)])
+    return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from llgbm.deltas.delta import DeltaSpec
 from llgbm.deltas.probes import ProbeSet
@@ -20,6 +21,46 @@ GAIN, RETENTION, ACCURACY = "gain", "retention", "accuracy"
 OTHERS = "accuracy_on_others"
 # Adapters of one forward: more take more memory and no less time.
 AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class Observed:
+    """n adapters on single examples and texts.
+
+    Attributes:
+        gained: [n, e] float32, nats that the right choice's likelihood rises.
+        right: [n, e] float32, 1 where the likeliest choice is right.
+        lost: [n, t] float32, KL(base || adapted) summed over the tokens of a text, nats.
+        tokens: [t], of each text.
+        right_of_others: [n, o] float32, of other tasks' examples; None where there are none.
+    """
+
+    gained: Tensor
+    right: Tensor
+    lost: Tensor
+    tokens: Tensor
+    right_of_others: Tensor | None = None
+
+    def means(self) -> dict[str, Tensor]:
+        """Metrics, [n] each."""
+        return {
+            GAIN: self.gained.mean(1),
+            RETENTION: -self.lost.sum(1) / self.tokens.sum(),
+            ACCURACY: self.right.mean(1),
+            **({} if self.right_of_others is None else {OTHERS: self.right_of_others.mean(1)}),
+        }
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Observed]) -> Observed:
+        """One after another, all on the same examples and texts."""
+        others = [each.right_of_others for each in parts if each.right_of_others is not None]
+        return cls(
+            torch.cat([each.gained for each in parts]),
+            torch.cat([each.right for each in parts]),
+            torch.cat([each.lost for each in parts]),
+            parts[0].tokens,
+            torch.cat(others) if others else None,
+        )
 
 
 class AdapterMeter:
@@ -51,36 +92,41 @@ class AdapterMeter:
         self.model, self.tokenizer, self.examples = model, tokenizer, tuple(examples)
         self.others = tuple(others)
         self.reader = ProbeReader(model, texts, DeltaSpec())
-        self.base_hidden = self.reader.read(LoRAWeights.zeros(spec)).hidden
-        self.base_score = float(
-            score_choices(model, tokenizer, self.examples).right_choice("none").mean()
-        )
+        self.base_hidden = self.reader.hidden(LoRAWeights.zeros(spec))[0]
+        self.base_scores = score_choices(model, tokenizer, self.examples).right_choice("none")
 
-    @torch.no_grad()
     def measure(self, weights: LoRAWeights) -> list[dict[str, float]]:
         """Metrics of n adapters."""
-        found: list[dict[str, float]] = []
-        for start in range(0, weights.n, AT_ONCE):
-            part = weights.select(slice(start, start + AT_ONCE))
-            scores = score_choices(self.model, self.tokenizer, self.examples, part)
-            hidden = self.reader.read(part).hidden
-            lost = self.reader.kl(self.base_hidden, hidden)[:, 0].cpu()
-            gained = scores.right_choice("none").mean(1) - self.base_score
-            right = scores.correct().float().mean(1)
-            more = self._others(part)
-            found += [
-                {
-                    GAIN: float(gained[row]),
-                    RETENTION: -float(lost[row]),
-                    ACCURACY: float(right[row]),
-                    **({} if more is None else {OTHERS: float(more[row])}),
-                }
-                for row in range(part.n)
-            ]
-        return found
+        return as_rows(self.observe(weights))
 
-    def _others(self, part: LoRAWeights) -> torch.Tensor | None:
+    @torch.no_grad()
+    def observe(self, weights: LoRAWeights) -> Observed:
+        """What n adapters do on every example and text."""
+        return Observed.concatenate(
+            [
+                self._observe(weights.select(slice(start, start + AT_ONCE)))
+                for start in range(0, weights.n, AT_ONCE)
+            ]
+        )
+
+    def _observe(self, part: LoRAWeights) -> Observed:
+        scores = score_choices(self.model, self.tokenizer, self.examples, part)
+        lost, tokens = self.reader.kl_by_probe(self.base_hidden, self.reader.hidden(part))
+        return Observed(
+            scores.right_choice("none") - self.base_scores,
+            scores.correct().float(),
+            lost.cpu(),
+            tokens.cpu(),
+            self._others(part),
+        )
+
+    def _others(self, part: LoRAWeights) -> Tensor | None:
         if not self.others:
             return None
-        scores = score_choices(self.model, self.tokenizer, self.others, part)
-        return scores.correct().float().mean(1)
+        return score_choices(self.model, self.tokenizer, self.others, part).correct().float()
+
+
+def as_rows(observed: Observed) -> list[dict[str, float]]:
+    """Metrics of each adapter."""
+    means = {name: values.tolist() for name, values in observed.means().items()}
+    return [dict(zip(means, values, strict=True)) for values in zip(*means.values(), strict=True)]

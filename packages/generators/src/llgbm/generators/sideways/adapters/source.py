@@ -187,16 +187,21 @@ class AdapterWorld:
             "base_fingerprint": self.fingerprint,
         }
 
-    def meter(self, split: str = "validation") -> AdapterMeter:
-        """Measure on a split that no run trains on: `validation` to choose by, or `test`."""
+    def meter(self, split: str = "validation", others: bool = True) -> AdapterMeter:
+        """Measure on a split that no run trains on: `validation` to choose by, or `test`.
+
+        Args:
+            split: `validation` or `test`.
+            others: measure other tasks, too.
+        """
         task = load_task(self.runs.task, seed=self.runs.seed)
         examples = task.validation if split == "validation" else task.test
         texts = self.texts.measured if split == "validation" else self.texts.tested
-        others: list[Example] = []
-        for name in self.runs.others:
+        of_others: list[Example] = []
+        for name in self.runs.others if others else ():
             other = load_task(name, seed=self.runs.seed)
             own = other.validation if split == "validation" else other.test
-            others += own[: self.runs.scored_of_others]
+            of_others += own[: self.runs.scored_of_others]
         return AdapterMeter(
-            self.model, self.tokenizer, self.spec, examples[: self.runs.scored], texts, others
+            self.model, self.tokenizer, self.spec, examples[: self.runs.scored], texts, of_others
         )

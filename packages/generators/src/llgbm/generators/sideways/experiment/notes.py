@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import cattrs
+from torch import Tensor
 
-from llgbm.deltas.atomic import write_json
+from llgbm.deltas.atomic import save_tensors, write_json
 from llgbm.deltas.errors import RunError
 from llgbm.deltas.fingerprint import text_fingerprint
 from llgbm.deltas.json_files import read_json
+from llgbm.deltas.tensor_state import read_tensors
+from llgbm.generators.sideways.adapters.measure import Observed
 from llgbm.generators.sideways.experiment.results import Metrics, SeedResults
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
@@ -29,11 +32,13 @@ class SeedNote:
         key: of everything that the results depend on.
         results: of the seed.
         reference: metrics that its hypervolumes are counted from.
+        observed: arm -> what its front does on every test example.
     """
 
     key: str
     results: SeedResults
     reference: Metrics
+    observed: Mapping[str, Observed]
 
 
 @dataclass(frozen=True)
@@ -53,18 +58,38 @@ class Notes:
 
     def read(self, seed: int, key: str) -> SeedNote | None:
         """The note of a seed; None where there is none, or one of something else."""
-        path = self._path(seed)
-        if not path.exists():
+        path, tensors = self._paths(seed)
+        if not path.exists() or not tensors.exists():
             return None
+        content = read_json(path, RunError)
         try:
-            note = _CONVERTER.structure(read_json(path, RunError), SeedNote)
+            if content["key"] != key:
+                return None
+            results = _CONVERTER.structure(content["results"], SeedResults)
+            observed = _observed(read_tensors(tensors))
+            return SeedNote(
+                key,
+                results,
+                _CONVERTER.structure(content["reference"], dict[str, float]),
+                {arm: observed[arm] for arm in results.fronts},
+            )
         except (KeyError, TypeError, cattrs.BaseValidationError) as error:
             raise RunError(f"{path}: expected results of a seed, got {error}: remove it") from error
-        return note if note.key == key else None
 
     def write(self, seed: int, note: SeedNote) -> None:
-        """Write the note of a seed, atomically."""
-        write_json(self._path(seed), asdict(note))
+        """Write the note of a seed; the file that `read` looks for comes last."""
+        path, tensors = self._paths(seed)
+        save_tensors(
+            tensors,
+            {
+                f"{arm}/{field.name}": value
+                for arm, observed in note.observed.items()
+                for field in fields(observed)
+                if (value := getattr(observed, field.name)) is not None
+            },
+        )
+        content = {"key": note.key, "results": asdict(note.results), "reference": note.reference}
+        write_json(path, content)
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -87,5 +112,14 @@ class Notes:
     def _seconds(self) -> Path:
         return self.folder / "seconds.json"
 
-    def _path(self, seed: int) -> Path:
-        return self.folder / f"seed-{seed}.json"
+    def _paths(self, seed: int) -> tuple[Path, Path]:
+        return self.folder / f"seed-{seed}.json", self.folder / f"seed-{seed}.safetensors"
+
+
+def _observed(tensors: Mapping[str, Tensor]) -> dict[str, Observed]:
+    """By arm, from tensors ARM/FIELD."""
+    arms: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        arm, field = name.rsplit("/", 1)
+        arms.setdefault(arm, {})[field] = value
+    return {arm: Observed(**each) for arm, each in arms.items()}

@@ -49,7 +49,7 @@ SIDEWAYS_PRESETS: dict[PresetName, SidewaysPreset] = {
         path=3,
         start_steps=4,
     ),
-    "small": SidewaysPreset(AdapterRuns(runs=16)),
+    "small": SidewaysPreset(AdapterRuns(runs=16, scored=96, texts=16)),
     "gpu": SidewaysPreset(
         AdapterRuns(
             runs=64, steps=64, keep_every=4, examples_per_step=16, r=8, lora_alpha=16.0,

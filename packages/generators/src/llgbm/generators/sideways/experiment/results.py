@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cattrs
 
 from llgbm.deltas.atomic import write_json
+from llgbm.deltas.bootstrap import Interval
 from llgbm.deltas.errors import RunError, mismatch
 from llgbm.deltas.json_files import read_json
 from llgbm.generators.sideways.agreement import Agreement
@@ -31,6 +32,19 @@ class FrontArm:
 
     hypervolume: float
     measured: tuple[Metrics, ...]
+
+
+@dataclass(frozen=True)
+class ArmVolume:
+    """Hypervolume of an arm on test examples, with intervals over examples and texts.
+
+    Attributes:
+        volume: of the arm.
+        over: rival -> the arm's volume minus the rival's on the same examples.
+    """
+
+    volume: Interval
+    over: Mapping[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,7 @@ class SidewaysResults:
         reference: metrics that hypervolumes are counted from, by seed.
         seeds: by seed.
         seconds: by part, all calls together.
+        volumes: seed, or `mean` of all -> arm -> hypervolume.
     """
 
     preset: str
@@ -90,6 +105,7 @@ class SidewaysResults:
     reference: Mapping[str, Metrics]
     seeds: Mapping[str, SeedResults]
     seconds: Mapping[str, float]
+    volumes: Mapping[str, Mapping[str, ArmVolume]] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,24 +17,23 @@ from llgbm.deltas.spec import device_of
 from llgbm.generators.experiments.presets import PresetName
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.collect import collect_adapters
-from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter
+from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter, as_rows
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.collection.collection import Collection
+from llgbm.generators.sideways.experiment.fronts import CHOSEN, PROPOSALS, measure_fronts
+from llgbm.generators.sideways.experiment.intervals import MEAN, volume_intervals
 from llgbm.generators.sideways.experiment.notes import Notes, SeedNote
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import (
     FrontArm,
-    Gap,
     SeedResults,
     SidewaysResults,
 )
 from llgbm.generators.sideways.experiment.starts import measure_starts, target_of
 from llgbm.generators.sideways.experiment.trajectories import end_errors
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.anchored import Blocks
 from llgbm.generators.sideways.explore.arms import FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch
-from llgbm.generators.sideways.explore.meter import AdaptersMeter
 from llgbm.generators.sideways.explore.paths import (
     latent_of,
     latent_path,
@@ -89,7 +87,8 @@ def run_sideways_experiment(
     world = AdapterWorld.of(sizes.runs, model, tokenizer)
     with notes.timed("collect"):
         collection = collect_adapters(config.run / "collection", world)
-    meters = world.meter("validation"), world.meter("test")
+    # Other tasks tell nothing of a front, and take as long as the task itself.
+    meters = world.meter("validation", others=False), world.meter("test", others=False)
     found: dict[str, SeedNote] = {}
     for seed in sizes.seeds:
         depends_on = {**asdict(sizes), "seed": seed, "collection": collection.fingerprint}
@@ -111,6 +110,14 @@ def run_sideways_experiment(
         {seed: note.reference for seed, note in found.items()},
         {seed: note.results for seed, note in found.items()},
         notes.seconds,
+        volume_intervals(
+            {seed: note.observed for seed, note in found.items()},
+            {
+                seed: torch.tensor([note.reference[GAIN], note.reference[RETENTION]])
+                for seed, note in found.items()
+            },
+            config.seed,
+        ),
     )
     path = config.out or config.run / "results.json"
     results.write(path)
@@ -129,13 +136,28 @@ def _seed(
     key: str,
 ) -> SeedNote:
     """Fit and measure."""
-    fitted = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
-    aims = Aims.of(fitted, (GAIN, RETENTION), ())
+    validation, test = meters
+    model = _fitted(config.run / f"model-{seed}", collection, sizes, seed)
+    aims = Aims.of(model, (GAIN, RETENTION), ())
+    arms = FrontArms(model, aims, sizes.proposals)
     search = FrontSearch(sizes.proposals, seed=seed)
-    arms = FrontArms(fitted, aims, search, AdaptersMeter(world, meter=meters[0]))
-    results = _measured(fitted, world, meters, aims, arms, sizes, seed)
-    reference = dict(zip(aims.names, aims.turn_back(arms.reference).tolist(), strict=True))
-    return SeedNote(key, results, reference)
+    fronts = measure_fronts(arms, search, world, validation, test)
+    named = {}
+    for name, observed in fronts.observed.items():
+        measured = as_rows(observed)
+        named[name] = FrontArm(arms.volume(measured), tuple(measured))
+        print(f"seed {seed}, {name}: hypervolume {named[name].hypervolume:.4f}")
+    results = SeedResults(
+        agreement_on_test_runs(model),
+        named,
+        fronts.gaps,
+        measure_starts(model, world, validation, sizes.start_steps, sizes.start_every, seed),
+        target_of(model),
+        end_errors(model),
+        _path(model, world, test, aims, sizes.path),
+    )
+    reference = dict(zip(aims.names, arms.reference.tolist(), strict=True))
+    return SeedNote(key, results, reference, fronts.observed)
 
 
 def _fitted(
@@ -148,45 +170,6 @@ def _fitted(
         if same and known.get("collection_fingerprint") == collection.fingerprint:
             return load_sideways(folder)
     return fit_sideways(collection, folder, training)
-
-
-def _measured(
-    model: SidewaysModel,
-    world: AdapterWorld,
-    meters: tuple[AdapterMeter, AdapterMeter],
-    aims: Aims,
-    arms: FrontArms,
-    sizes: SidewaysPreset,
-    seed: int,
-) -> SeedResults:
-    """Everything about one seed."""
-    validation, test = meters
-    fronts = {}
-    for name, make in arms.named().items():
-        values = _measure(world, test, make())
-        fronts[name] = FrontArm(arms.volume(values), tuple(values))
-        print(f"seed {seed}, {name}: hypervolume {fronts[name].hypervolume:.4f}")
-    with torch.no_grad():
-        predicted = arms.tried.predict(model)[0].tolist()
-    return SeedResults(
-        agreement_on_test_runs(model),
-        fronts,
-        tuple(
-            Gap(dict(zip(model.metrics, guess, strict=True)), {m: each[m] for m in model.metrics})
-            for guess, each in zip(predicted, arms.tried_measured, strict=True)
-        ),
-        measure_starts(model, world, validation, sizes.start_steps, sizes.start_every, seed),
-        target_of(model),
-        end_errors(model),
-        _path(model, world, test, aims, sizes.path),
-    )
-
-
-def _measure(
-    world: AdapterWorld, meter: AdapterMeter, checkpoints: Sequence[Blocks]
-) -> list[dict[str, float]]:
-    stacked = {name: torch.stack([each[name] for each in checkpoints]) for name in checkpoints[0]}
-    return meter.measure(from_blocks(world.spec, stacked))
 
 
 def _path(
@@ -217,11 +200,15 @@ def summary(results: SidewaysResults) -> str:
             for metric in results.metrics
         ]
         lines.append(f"predicted by {name}: " + ", ".join(cells))
-    for name in seeds[0].fronts:
-        volumes = [seed.fronts[name].hypervolume for seed in seeds]
-        each = ", ".join(f"{volume:.4f}" for volume in volumes)
-        lines.append(f"hypervolume of {name}: {fmean(volumes):.4f} ({each})")
-    for metric in results.metrics:
+    for name, arm in results.volumes[MEAN].items():
+        each = ", ".join(f"{seed.fronts[name].hypervolume:.4f}" for seed in seeds)
+        lines.append(f"hypervolume of {name}: {arm.volume.mean:.4f} ({each})")
+    for name in (PROPOSALS, PROPOSALS + CHOSEN):
+        for rival, found in results.volumes[MEAN][name].over.items():
+            lines.append(
+                f"{name} over {rival}: {found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+            )
+    for metric in seeds[0].gaps[0].measured:
         gaps = [gap.predicted[metric] - gap.measured[metric] for s in seeds for gap in s.gaps]
         lines.append(f"predicted minus measured {metric}: {fmean(gaps):+.4f}")
     for name in seeds[0].starts:

@@ -37,7 +37,7 @@ class FrontSearch:
             neighbours on it, or both.
         caution: standard errors that are taken off a prediction before it counts.
         nearness: how much a latent loses for being far from the checkpoints that it changes.
-        tried: searches, where candidates are measured: one without caution, one as above, and any
+        tried: searches, where candidates are measured: one as above, one without caution, and any
             more with ten times the nearness of the one before. Those candidates are proposed that
             dominate most as measured.
         seed: of the draws.
@@ -57,13 +57,14 @@ class FrontSearch:
         require_seed(self.seed)
 
 
-def find_candidates(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
-    """What there is to measure: latents far from their anchors, nearer, and hardly moved."""
-    searches = [replace(search, caution=0.0), search]
+def find_candidates(model: SidewaysModel, aims: Aims, search: FrontSearch) -> list[Anchored]:
+    """What there is to measure: the front as searched for, one without caution, nearer ones."""
+    searches = [search, replace(search, caution=0.0)]
     while len(searches) < search.tried:
-        nearness = NEARER * max(searches[-1].nearness, LEAST_NEARNESS)
+        nearest = max(each.nearness for each in searches)
+        nearness = NEARER * max(nearest, LEAST_NEARNESS)
         searches.append(replace(search, nearness=nearness))
-    return concatenate([find_front(model, aims, each) for each in searches[: search.tried]])
+    return [find_front(model, aims, each) for each in searches[: search.tried]]
 
 
 def find_front(model: SidewaysModel, aims: Aims, search: FrontSearch) -> Anchored:
