@@ -111,8 +111,8 @@ def test_proposals_dominate_more_than_interpolation_when_measured(
     arms = FrontArms(quadratic_model, aims, 4)
     found = find_candidates(quadratic_model, aims, search)
     assert [len(each) for each in found] == [4, 4, 4]
-    bold, near = (each.distance().mean() for each in found[1:])
-    assert near < bold
+    bold, cautious, near = (float(each.distance().mean()) for each in found)
+    assert max(cautious, near) < bold
     torch.testing.assert_close(found[0].z, find_front(quadratic_model, aims, search).z)
     tried = concatenate(found)
     measured = measure_latents(quadratic_model, tried, meter)
@@ -157,6 +157,9 @@ def test_an_anchor_is_itself_and_its_metrics_are_known(quadratic_model) -> None:
     seen = quadratic_model.train_table.metrics
     assert (far[0] <= seen.amax(0) + 1e-5).all()
     assert (far[0] >= seen.amin(0) - 1e-5).all()
+    # A search sees beyond, or nothing would lead it there.
+    beyond = anchors.moved(anchors.z + 3).predict(quadratic_model, bounded=False)[0]
+    assert not torch.allclose(beyond, far[0])
     every = Anchored.training(quadratic_model)
     torch.testing.assert_close(every.select([3]).z, anchors.z[:1], atol=1e-5, rtol=1e-4)
     record = quadratic_model.collection.checkpoints[one]

@@ -109,16 +109,21 @@ class Anchored:
             for name, value in changed.items()
         }
 
-    def predict(self, model: SidewaysModel) -> tuple[Tensor, Tensor]:
+    def predict(self, model: SidewaysModel, bounded: bool = True) -> tuple[Tensor, Tensor]:
         """Metrics and their standard errors, [n, m] each, in their own units; differentiable.
 
-        Errors grow with the distance from what was measured. No metric is promised that no
-        training checkpoint has.
+        Errors grow with the distance from what was measured.
+
+        Args:
+            model: whose latents they are.
+            bounded: promise no metric that no training checkpoint has; a search is to see beyond.
         """
         predictor, scale = model.vae.predictor, model.vae.metric_scale
         change = predictor.each(self.z) - predictor.each(self.origin)
-        seen = scale(model.train_table.metrics)
-        mean = (self.known + change.mean(0)).clamp(seen.amin(0), seen.amax(0))
+        mean = self.known + change.mean(0)
+        if bounded:
+            seen = scale(model.train_table.metrics)
+            mean = mean.clamp(seen.amin(0), seen.amax(0))
         unsure = ((self.distance() + self.apart) / UNSURE_FROM).clamp_max(1)
         missed = unsure[:, None] * predictor.left_out.square()
         # The root of nothing has no gradient.

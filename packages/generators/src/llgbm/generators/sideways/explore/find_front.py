@@ -35,18 +35,19 @@ class FrontSearch:
         samples: latents drawn, each a change of the training checkpoint that is nearest.
         latents: drawn ones, ones that gradients climb to from the training front and from means of
             neighbours on it, or both.
-        caution: standard errors that are taken off a prediction before it counts.
+        caution: standard errors that are taken off a prediction before it counts. At 1, hardly
+            anything moves where predictions are poor.
         nearness: how much a latent loses for being far from the checkpoints that it changes.
-        tried: searches, where candidates are measured: one as above, one without caution, and any
-            more with ten times the nearness of the one before. Those candidates are proposed that
-            dominate most as measured.
+        tried: searches, where candidates are measured: one as above, one with a standard error of
+            caution more, and any more with ten times the nearness of the one before. Those
+            candidates are proposed that dominate most as measured.
         seed: of the draws.
     """
 
     proposals: int = 12
     samples: int = 2048
     latents: Latents = "both"
-    caution: float = 1.0
+    caution: float = 0.0
     nearness: float = 0.3
     tried: int = 3
     seed: int = 0
@@ -58,11 +59,11 @@ class FrontSearch:
 
 
 def find_candidates(model: SidewaysModel, aims: Aims, search: FrontSearch) -> list[Anchored]:
-    """What there is to measure: the front as searched for, one without caution, nearer ones."""
-    searches = [search, replace(search, caution=0.0)]
+    """What there is to measure: the front as searched for, a more cautious one, nearer ones."""
+    searches = [search, replace(search, caution=search.caution + 1)]
+    nearness = search.nearness
     while len(searches) < search.tried:
-        nearest = max(each.nearness for each in searches)
-        nearness = NEARER * max(nearest, LEAST_NEARNESS)
+        nearness = NEARER * max(nearness, LEAST_NEARNESS)
         searches.append(replace(search, nearness=nearness))
     return [find_front(model, aims, each) for each in searches[: search.tried]]
 

@@ -23,7 +23,7 @@ Objective = Callable[[Anchored], Tensor]
 
 def cautious(model: SidewaysModel, aims: Aims, latents: Anchored, caution: float) -> Tensor:
     """Predicted metrics [n, a], more is better, less `caution` standard errors."""
-    mean, error = latents.predict(model)
+    mean, error = latents.predict(model, bounded=False)
     return aims.pick(mean) - caution * error[..., list(aims.places)]
 
 
@@ -60,7 +60,7 @@ def to_target(
     spread = model.vae.metric_scale.own_spread[places]
 
     def value(latents: Anchored) -> Tensor:
-        mean, error = latents.predict(model)
+        mean, error = latents.predict(model, bounded=False)
         off = (mean[..., places] - target) / spread
         unsure = caution * (error[..., places] / spread).square()
         far = nearness * latents.distance()
