@@ -11,8 +11,8 @@ from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.measure import AdapterMeter, Observed
 from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.experiment.results import Gap
-from llgbm.generators.sideways.explore.anchored import Blocks, concatenate
-from llgbm.generators.sideways.explore.arms import INTERPOLATION, FrontArms, separate
+from llgbm.generators.sideways.explore.anchored import Blocks, concatenate, separate, together
+from llgbm.generators.sideways.explore.arms import INTERPOLATION, FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch, find_candidates
 from llgbm.generators.sideways.explore.meter import AdaptersMeter
 from llgbm.generators.sideways.explore.proposals import measure_blocks, measure_latents
@@ -74,11 +74,8 @@ def measure_fronts(
         guesses = dict(zip(model.metrics, guess, strict=True))
         both = [name for name in model.metrics if name in each]
         gaps.append(Gap({m: guesses[m] for m in both}, {m: each[m] for m in both}))
-    observed = {}
-    for name, read in named.items():
-        checkpoints = read()
-        stacked = {
-            block: torch.stack([each[block] for each in checkpoints]) for block in checkpoints[0]
-        }
-        observed[name] = test.observe(from_blocks(world.spec, stacked))
+    observed = {
+        name: test.observe(from_blocks(world.spec, together(read())))
+        for name, read in named.items()
+    }
     return Fronts(observed, tuple(gaps))

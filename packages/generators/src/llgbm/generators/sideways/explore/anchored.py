@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -158,3 +158,14 @@ def mixed(model: SidewaysModel, mixture: Mixture) -> Blocks:
         for name, value in model.collection.weights(place).items():
             found[name] = found[name].add(value, alpha=share) if name in found else share * value
     return found
+
+
+def separate(blocks: Blocks) -> list[Blocks]:
+    """Blocks [n, *shape] as n checkpoints."""
+    count = len(next(iter(blocks.values())))
+    return [{name: each[row] for name, each in blocks.items()} for row in range(count)]
+
+
+def together(checkpoints: Sequence[Mapping[str, Tensor]]) -> Blocks:
+    """Undo `separate`."""
+    return {name: torch.stack([each[name] for each in checkpoints]) for name in checkpoints[0]}

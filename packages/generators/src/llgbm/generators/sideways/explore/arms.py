@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from llgbm.generators.sideways.explore.aims import Aims
-from llgbm.generators.sideways.explore.anchored import Anchored, Blocks, Mixture, mixed
+from llgbm.generators.sideways.explore.anchored import Anchored, Blocks, Mixture, mixed, separate
 from llgbm.generators.sideways.explore.front import (
     hypervolume,
     reference_point,
@@ -118,9 +118,3 @@ class FrontArms:
     def _points(self, measured: Sequence[Mapping[str, float]]) -> Tensor:
         rows = [[each[name] for name in self.aims.names] for each in measured]
         return torch.tensor(rows) * self.aims.signs
-
-
-def separate(blocks: Blocks) -> list[Blocks]:
-    """Blocks [n, *shape] as n checkpoints."""
-    count = len(next(iter(blocks.values())))
-    return [{name: each[row] for name, each in blocks.items()} for row in range(count)]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from llgbm.deltas import atomic
 from llgbm.deltas.atomic import write_json
-from llgbm.generators.sideways.explore.anchored import Anchored
+from llgbm.generators.sideways.explore.anchored import Anchored, together
 from llgbm.generators.sideways.explore.meter import Meter
 from llgbm.generators.sideways.explore.output import INDEX
 from llgbm.generators.sideways.model.files import SidewaysModel
@@ -87,8 +87,7 @@ def measure_blocks(
     """Measure checkpoints of blocks [*shape], a few at a time."""
     found: list[dict[str, float]] = []
     for start in range(0, len(checkpoints), AT_ONCE):
-        part = checkpoints[start : start + AT_ONCE]
-        found += meter.measure({n: torch.stack([each[n] for each in part]) for n in part[0]})
+        found += meter.measure(together(checkpoints[start : start + AT_ONCE]))
     return found
 
 
