@@ -156,7 +156,7 @@ def test_a_broken_reader_is_refused(reader, examples) -> None:
         evaluate(broken, None, examples, rows_by_name(["text"]), SHORT)
 
 
-def test_text_and_token_budget_are_measured_once_for_the_same_questions(
+def test_rows_without_a_compressor_are_measured_once_for_the_same_questions(
     reader, compressor, examples, monkeypatch
 ) -> None:
     from llgbm.latentwire.evaluation import evaluate as module
@@ -173,9 +173,9 @@ def test_text_and_token_budget_are_measured_once_for_the_same_questions(
     first = evaluate(reader, compressor, examples, rows, SHORT, rivals=rivals)
     again = evaluate(reader, compressor, examples, rows, SHORT, rivals=rivals)
     labels = [row.label for row in rows]
-    assert measured == [*labels, *labels[2:]]
+    assert measured == [*labels, "latent"]
     assert again.answers == first.answers
-    assert (first.settings["taken_over"], again.settings["taken_over"]) == ([], labels[:2])
+    assert (first.settings["taken_over"], again.settings["taken_over"]) == ([], labels[:3])
     measured.clear()
     # Neither draws anything, and the text has no budget.
     evaluate(reader, compressor, examples, rows[:2], SHORT, seed=1, rivals=rivals)

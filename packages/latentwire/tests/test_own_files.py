@@ -10,7 +10,7 @@ from llgbm.latentwire.commands.train import read_config
 from llgbm.latentwire.config_tree import structure
 from llgbm.latentwire.data.own import FilesSourceConfig
 from llgbm.latentwire.data.question_files import read_questions
-from llgbm.latentwire.errors import ConfigError
+from llgbm.latentwire.errors import ConfigError, PromptError
 from llgbm.latentwire.reader_files import save_reader
 from llgbm.latentwire.training.config import TrainConfig
 from llgbm.latentwire.training.data_notes import data_remarks, note_data
@@ -170,6 +170,24 @@ def test_a_compressor_trains_and_is_evaluated_on_files(
     assert (
         "questions of stage questions have changed since it was trained" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize("part", ["context", "question"])
+def test_what_is_too_long_in_a_later_stage_is_told_before_the_first_step(
+    part, tmp_path, rows, tiny_reader
+) -> None:
+    long = {**rows[7], part: rows[7][part] + " And so on." * tiny_reader.limit}
+    first, last = written(tmp_path / "a.jsonl", rows), written(tmp_path / "b.jsonl", [*rows, long])
+    stages = [
+        f"{{name='{name}', steps=1, data={{name='files', train='{path}'}}}}"
+        for name, path in (("first", first), ("last", last))
+    ]
+    config = read_config(
+        "smoke", [f"stages=[{', '.join(stages)}]", "compressor.encoder.name=embeddings"]
+    )
+    with pytest.raises(PromptError, match="stage 'last': 'Train 7 leaves.*expected"):
+        CompressorTraining(config, tiny_reader, tmp_path / "run").fit()
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == ""
 
 
 def test_every_stages_questions_are_looked_at_again(tmp_path, rows, tiny_reader) -> None:

@@ -11,14 +11,18 @@ from llgbm.deltas.errors import require_at_least
 from llgbm.generators.condition_network import ConditionNetworkConfig
 from llgbm.generators.decoders.full_width import FullWidthConfig
 from llgbm.generators.decoders.periodic import PeriodicConfig
+from llgbm.generators.extras import flows, quantizers
 from llgbm.generators.text_encoder import PACKAGED_ENCODER
+from llgbm.generators.vae.bottlenecks.finite_scalar import FiniteScalarConfig
 from llgbm.generators.vae.bottlenecks.gaussian import GaussianConfig
 from llgbm.generators.vae.bottlenecks.registry import BottleneckConfig
+from llgbm.generators.vae.bottlenecks.vector_quantized import VectorQuantizedConfig
 from llgbm.generators.vae.encoders import (
     AdapterEncoderConfig,
     ConditionEncoderConfig,
     EncoderConfig,
 )
+from llgbm.generators.vae.priors.flow import FlowPriorConfig
 from llgbm.generators.vae.priors.normal import NormalPriorConfig
 from llgbm.generators.vae.priors.registry import PriorConfig
 
@@ -55,6 +59,17 @@ class VAEConfig:
     def __post_init__(self) -> None:
         require_at_least(1, latent_dim=self.latent_dim, delta_hidden=self.delta_hidden)
         require_at_least(0, layer_code_dim=self.layer_code_dim)
+
+    def require_packages(self) -> None:
+        """Ask for what its parts import only when they are built, maybe hours later.
+
+        Raises:
+            SettingError: an optional package is not installed.
+        """
+        if isinstance(self.bottleneck, VectorQuantizedConfig | FiniteScalarConfig):
+            quantizers()
+        if isinstance(self.prior, FlowPriorConfig):
+            flows()
 
 
 # Seed 000, "Parameter budget": about 3.6 M trainable parameters at Qwen2.5-0.5B.

@@ -42,6 +42,10 @@ class Source(ABC):
     def texts(self) -> list[str]:
         """All contexts of the training split, for what is fitted on them."""
 
+    def specimens(self) -> list[Example]:
+        """Training examples whose lengths are checked: all where they are fixed, else a few."""
+        return self.batch(8, 0)
+
 
 def check_split(split: str) -> None:
     """Raise ConfigError unless `split` is one that may be evaluated on."""

@@ -93,6 +93,10 @@ class FilesSource(Source):
         """See `Source.texts`."""
         return list(dict.fromkeys(example.context for example in self.examples["train"]))
 
+    def specimens(self) -> list[Example]:
+        """See `Source.specimens`."""
+        return self.examples["train"]
+
     def _read(self, name: str) -> list[Question]:
         longest = self.config.longest
         found = [

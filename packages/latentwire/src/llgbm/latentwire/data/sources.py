@@ -65,6 +65,10 @@ class SquadSource(Source):
         """See `Source.texts`."""
         return list(dict.fromkeys(example.context for example in self.trained))
 
+    def specimens(self) -> list[Example]:
+        """See `Source.specimens`."""
+        return self.trained
+
     def _kept(self, split: str, config: SquadSourceConfig) -> list[Example]:
         return [
             question.example
@@ -110,6 +114,10 @@ class ReadingSource(SquadSource):
     def texts(self) -> list[str]:
         """See `Source.texts`: the beginning of every passage."""
         return [" ".join(each.words[: self.reading.longest]) for each in self.passages]
+
+    def specimens(self) -> list[Example]:
+        """See `Source.specimens`: windows are drawn."""
+        return self.batch(8, 0)
 
 
 @SOURCES.register("pretraining")

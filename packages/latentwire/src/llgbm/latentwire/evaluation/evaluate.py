@@ -21,8 +21,6 @@ from llgbm.latentwire.evaluation.pairing import row_difference, row_interval
 from llgbm.latentwire.evaluation.results import Evaluation
 from llgbm.latentwire.evaluation.rows import ROWS, RowConfig, Setting
 from llgbm.latentwire.evaluation.rows.base import Scheme
-from llgbm.latentwire.evaluation.rows.budget_question_kept import BudgetQuestionKeptRowConfig
-from llgbm.latentwire.evaluation.rows.text import TextRowConfig
 from llgbm.latentwire.evaluation.token_prompts import TokenPrompts
 from llgbm.latentwire.examples import Example, check_examples
 from llgbm.latentwire.generation import DecodingConfig
@@ -30,7 +28,7 @@ from llgbm.latentwire.reader import Reader
 from llgbm.latentwire.slots import SlotsConfig
 
 TEXT, BUDGET = "text", "budget_question_kept"
-# Text and token budget as they were measured, by all that they depend on.
+# Text, token budgets and no context as they were measured, by all that they depend on.
 Rivals = dict[tuple[Hashable, ...], Measured]
 
 
@@ -77,9 +75,9 @@ def evaluate(
         training: contexts of the training split, for the row `mean`.
         basis: for the row `pca`.
         schemes: for rows `unpacked`: latents [m, z] of one text as they come back, by name.
-        rivals: text and token budget of other evaluations, which are not measured again where
-            they are the same here; takes up those of this one. Their seconds are those of then,
-            and `settings` says whose: `taken_over`.
+        rivals: rows of other evaluations that no compressor is at work in; they are not measured
+            again where they are the same here. Takes up those of this one. Their seconds are
+            those of then, and `settings` says whose: `taken_over`.
         scale: in words, where more is to be said than reader and number of examples.
 
     Raises:
@@ -154,14 +152,12 @@ def evaluate(
 def _rival_key(
     config: RowConfig, setting: Setting, decoding: DecodingConfig, batch_size: int
 ) -> tuple[Hashable, ...]:
-    """All that a rival depends on; empty for other rows. Neither draws anything."""
-    reader, told = setting.reader, (config, decoding, batch_size, setting.examples)
+    """All that a rival depends on; empty for other rows. No rival draws anything."""
+    own, reader = config.depends_on(setting), setting.reader
+    if own is None:
+        return ()
     on = (reader.name, reader.fingerprint, str(reader.device))
-    if type(config) is TextRowConfig:
-        return (*told, *on)
-    if type(config) is BudgetQuestionKeptRowConfig:
-        return (*told, *on, setting.budget)
-    return ()
+    return (config, decoding, batch_size, setting.examples, *on, *own)
 
 
 def check_text_nll(reader: Reader, nll: float) -> None:

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Generic, TypeVar
@@ -33,6 +34,7 @@ from llgbm.latentwire.training.data_notes import note_data
 from llgbm.latentwire.training.files import RunFiles, write_settings
 from llgbm.latentwire.training.freezing import frozen_but
 from llgbm.latentwire.training.held_out import held_out_scores
+from llgbm.latentwire.training.longest import check_lengths
 from llgbm.latentwire.training.saved_state import (
     PROGRESS,
     SavedState,
@@ -165,6 +167,7 @@ class Training(ABC, Generic[C, L]):
         note_data(self.files, stage.name, source)
         if self.stage == 0 and self.step == 0:
             self._fit_parts(source.texts())
+            self._check_lengths()
         held_out = source.validation(self.config.validation_examples)
         check_examples(held_out)
         with torch.random.fork_rng(devices=[]):
@@ -206,6 +209,20 @@ class Training(ABC, Generic[C, L]):
                     save_state(
                         self.files, self._progress, self.compressor, objective, optimizer, trained
                     )
+
+    @torch.no_grad()
+    def _check_lengths(self) -> None:
+        """Read the longest examples of every stage before hours of the first."""
+        self.compressor.eval()
+        for stage in self.config.stages:
+            source: Source = stage.data.open(self.config.seed)
+            held_out = source.validation(self.config.validation_examples)
+            check_lengths(
+                stage.name,
+                [*source.specimens(), *held_out],
+                self.reader,
+                partial(self._scored, stage=stage),
+            )
 
     def _train_step(
         self,

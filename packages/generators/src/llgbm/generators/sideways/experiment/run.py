@@ -15,6 +15,7 @@ from llgbm.deltas.environment import environment
 from llgbm.deltas.module_files import read_module_config
 from llgbm.deltas.spec import device_of
 from llgbm.generators.experiments.presets import PresetName
+from llgbm.generators.extras import cma_es, fronts
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.collect import collect_adapters
 from llgbm.generators.sideways.adapters.measure import GAIN, RETENTION, AdapterMeter, as_rows
@@ -78,7 +79,11 @@ def run_sideways_experiment(
 
     Raises:
         RunError: the folder holds a collection of other settings.
+        SettingError: an optional package is not installed.
     """
+    # What would be missed only after everything was collected.
+    fronts()
+    cma_es("sideways")
     sizes = config.sizes or SIDEWAYS_PRESETS[config.preset]
     if config.sizes is None:
         runs = replace(sizes.runs, base_model=config.base_model, seed=config.seed)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from llgbm.deltas.errors import SettingError
+from llgbm.generators.extras import fronts
 
 # Below the worst of the training front by this share of its range.
 MARGIN = 0.1
@@ -16,7 +14,7 @@ MARGIN = 0.1
 
 def undominated(points: Tensor) -> Tensor:
     """[n] bool of points [n, a], more is better; of equal points the first stays."""
-    found = _moocore().is_nondominated(points.double().numpy(), maximise=True)
+    found = fronts().is_nondominated(points.double().numpy(), maximise=True)
     return torch.from_numpy(np.asarray(found, dtype=bool))
 
 
@@ -26,9 +24,7 @@ def hypervolume(points: Tensor, reference: Tensor) -> float:
     if not len(above):
         return 0.0
     return float(
-        _moocore().hypervolume(
-            above.double().numpy(), ref=reference.double().numpy(), maximise=True
-        )
+        fronts().hypervolume(above.double().numpy(), ref=reference.double().numpy(), maximise=True)
     )
 
 
@@ -65,18 +61,3 @@ def spread_over_front(points: Tensor, reference: Tensor, count: int) -> list[int
         reached = volumes[best]
         chosen.append(left.pop(best))
     return chosen
-
-
-def _moocore() -> Any:
-    """Import moocore.
-
-    Raises:
-        SettingError: it is not installed.
-    """
-    try:
-        import moocore
-    except ImportError as error:
-        raise SettingError(
-            "fronts need moocore: pip install 'llgbm-generators[sideways]'"
-        ) from error
-    return moocore

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from llgbm.deltas.errors import SettingError
+from llgbm.generators.extras import cma_es
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.anchored import Anchored
 from llgbm.generators.sideways.model.files import SidewaysModel
@@ -84,7 +83,7 @@ def climb(start: Anchored, objective: Objective, steps: int) -> Anchored:
 
 def evolve(start: Anchored, objective: Objective, generations: int, seed: int) -> Anchored:
     """Best latent that CMA-ES finds from one start."""
-    cma = _cma()
+    cma = cma_es("sideways").CMA
     space = start.space
     inner = space.to_standard(start.z)[0].double().numpy()
     optimizer = cma(mean=inner, sigma=CMA_SIGMA, seed=seed)
@@ -100,18 +99,3 @@ def evolve(start: Anchored, objective: Objective, generations: int, seed: int) -
         if float(values[top]) > worth:
             best, worth = found.select([top]), float(values[top])
     return best
-
-
-def _cma() -> Any:
-    """Import cmaes.
-
-    Raises:
-        SettingError: it is not installed.
-    """
-    try:
-        from cmaes import CMA
-    except ImportError as error:
-        raise SettingError(
-            "CMA-ES needs cmaes: pip install 'llgbm-generators[sideways]'"
-        ) from error
-    return CMA

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -132,19 +131,3 @@ class DiscreteBottleneck(Bottleneck):
         shares = self.logits(condition).softmax(-1).cpu()
         drawn = shares.flatten(0, 2).multinomial(1, generator=generator)
         return self.decode_codes(drawn.view(condition.shape[0], -1).to(condition.device))
-
-
-def quantizer_package() -> Any:
-    """Import vector_quantize_pytorch.
-
-    Raises:
-        SettingError: it is not installed.
-    """
-    try:
-        import vector_quantize_pytorch
-    except ImportError as error:
-        raise SettingError(
-            "bottleneck: codebooks need vector-quantize-pytorch: pip install "
-            "'llgbm-generators[vae]'"
-        ) from error
-    return vector_quantize_pytorch

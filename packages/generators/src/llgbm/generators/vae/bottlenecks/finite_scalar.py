@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.errors import SettingError
-from llgbm.generators.vae.bottlenecks.discrete import DiscreteBottleneck, quantizer_package
+from llgbm.generators.extras import quantizers
+from llgbm.generators.vae.bottlenecks.discrete import DiscreteBottleneck
 from llgbm.generators.vae.latent import LatentLayout
 
 
@@ -43,7 +44,7 @@ class FiniteScalarBottleneck(DiscreteBottleneck):
     ) -> None:
         size = math.prod(config.levels)
         super().__init__(layout, width, len(config.levels), size, 1, condition_dim)
-        self.quantizer: nn.Module = quantizer_package().FSQ(list(config.levels))
+        self.quantizer: nn.Module = quantizers().FSQ(list(config.levels))
 
     def quantize(self, tokens: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """See DiscreteBottleneck."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from llgbm.deltas.errors import SettingError, require_at_least, require_seed
-from llgbm.generators.vae.bottlenecks.discrete import DiscreteBottleneck, quantizer_package
+from llgbm.generators.extras import quantizers
+from llgbm.generators.vae.bottlenecks.discrete import DiscreteBottleneck
 from llgbm.generators.vae.latent import LatentLayout
 
 
@@ -65,7 +66,7 @@ class VectorQuantizedBottleneck(DiscreteBottleneck):
         size, levels = config.codebook_size, config.levels
         super().__init__(layout, width, config.code_dim, size, levels, condition_dim)
         self.config = config
-        self.quantizer = quantizer_package().ResidualVQ(
+        self.quantizer = quantizers().ResidualVQ(
             dim=config.code_dim,
             num_quantizers=levels,
             codebook_size=size,

@@ -50,6 +50,7 @@ def run_vae_experiment(
 
     Raises:
         RunError: the run folder holds other teachers or trainings, or too few teachers a task.
+        SettingError: a variant needs a package that is not installed.
         TaskError: a family without data.
     """
     preset, experiment = config.chosen_sizes, config.experiment
@@ -60,6 +61,8 @@ def run_vae_experiment(
         transfer = Transfer.of(config.transfer_from, config.sources)
     if model is None:
         model, tokenizer = load_base_model(config.base_model)
+    for change in experiment.variants.values():
+        change(vae_training(config, model)).vae.require_packages()
     print(f"{config.name}: {experiment.question} ({config.preset}, run folder {run.root})")
     manifest = prepare_teachers(preset, run, config.base_model, config.seed, model, tokenizer)
     prepared = Prepared(run, manifest, model)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llgbm.deltas.errors import SettingError, require_at_least
+from llgbm.deltas.errors import require_at_least
+from llgbm.generators.extras import flows
 from llgbm.generators.vae.priors.base import Prior, unit_normal
 
 
@@ -44,15 +45,9 @@ class FlowPrior(Prior):
 
     def __init__(self, config: FlowPriorConfig, size: int, condition_dim: int) -> None:
         super().__init__(size)
-        try:
-            import zuko
-        except ImportError as error:
-            raise SettingError(
-                "prior: flow needs zuko: pip install 'llgbm-generators[vae]'"
-            ) from error
         self.conditional = config.conditional
         context = condition_dim if config.conditional else 0
-        self.flow = zuko.flows.MAF(
+        self.flow = flows().MAF(
             features=size,
             context=context,
             transforms=config.transforms,

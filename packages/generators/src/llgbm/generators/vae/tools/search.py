@@ -24,6 +24,7 @@ from llgbm.generators.conditions import (
     embed_conditions,
 )
 from llgbm.generators.evaluation.multiple_choice import score_choices
+from llgbm.generators.extras import cma_es
 from llgbm.generators.run_base import run_base
 from llgbm.generators.vae.generator import LoRAGeneratorVAE
 from llgbm.generators.vae.tools.latents import NamedLatents
@@ -133,7 +134,7 @@ def search_latents(
         model: frozen base.
         tokenizer: of the base.
     """
-    optimizer_type = _cma()
+    optimizer_type = cma_es("vae").SepCMA
     told = condition_from_prompts([example.query for example in validation[:PROMPTS]])
     condition = embed_conditions([told], encoder, None)
     start = vae.centre(condition)[0]
@@ -174,16 +175,3 @@ def _spread(vae: LoRAGeneratorVAE, condition: ConditionBatch) -> Tensor:
     many = ConditionBatch(condition.embeddings.expand(64, -1, -1), condition.mask.expand(64, -1))
     drawn = vae.sample(many, torch.Generator().manual_seed(0))
     return drawn.std(0).clamp_min(1e-3)
-
-
-def _cma() -> Any:
-    """Import cmaes.
-
-    Raises:
-        SettingError: it is not installed.
-    """
-    try:
-        from cmaes import SepCMA
-    except ImportError as error:
-        raise SettingError("search: needs cmaes: pip install 'llgbm-generators[vae]'") from error
-    return SepCMA

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar
@@ -115,6 +115,13 @@ class RowConfig(ABC):
     def label(self) -> str:
         """What the row is called in a table."""
         return self.name
+
+    def depends_on(self, setting: Setting) -> tuple[Hashable, ...] | None:
+        """All that answers depend on beside reader, examples and decoding.
+
+        None where a row is to be measured in every evaluation.
+        """
+        return None
 
     @abstractmethod
     def build(self, setting: Setting) -> Row:

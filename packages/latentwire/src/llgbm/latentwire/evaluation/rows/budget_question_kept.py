@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from llgbm.latentwire.evaluation.rows.base import ROWS, RowConfig, Setting
@@ -13,6 +13,10 @@ from llgbm.latentwire.evaluation.rows.tokens import TokenRow
 @dataclass(frozen=True)
 class BudgetQuestionKeptRowConfig(RowConfig):
     """The first M tokens of the context, and the whole question."""
+
+    def depends_on(self, setting: Setting) -> tuple[Hashable, ...]:
+        """See `RowConfig.depends_on`: how many tokens are left."""
+        return (setting.budget,)
 
     def build(self, setting: Setting) -> BudgetQuestionKeptRow:
         """Build it."""

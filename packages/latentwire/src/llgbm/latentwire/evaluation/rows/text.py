@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from llgbm.latentwire.evaluation.rows.base import ROWS, RowConfig, Setting
@@ -13,6 +13,10 @@ from llgbm.latentwire.evaluation.rows.tokens import TokenRow
 @dataclass(frozen=True)
 class TextRowConfig(RowConfig):
     """The context and the ending as token ids."""
+
+    def depends_on(self, setting: Setting) -> tuple[Hashable, ...]:
+        """See `RowConfig.depends_on`: nothing else."""
+        return ()
 
     def build(self, setting: Setting) -> TextRow:
         """Build it."""
