@@ -103,6 +103,21 @@ def test_an_adapter_that_changes_nothing_gains_nothing_and_keeps_all(world) -> N
     assert world.meter().measure(moved)[0]["retention"] < -1e-3
 
 
+def test_an_adapter_is_measured_once_wherever_it_stands(world, monkeypatch) -> None:
+    weights = LoRAWeights.initial(world.spec, 3, torch.Generator().manual_seed(0)).map(
+        lambda factor: factor + torch.rand(3, 1, 1, generator=torch.Generator().manual_seed(1))
+    )
+    expected = world.meter().measure(weights)
+    meter, seen = world.meter(), []
+    plain = meter._observe
+    monkeypatch.setattr(meter, "_observe", lambda part: seen.append(part.n) or plain(part))
+    places = [2, 0, 2, 0]
+    for found, place in zip(meter.measure(weights.select(places)), places, strict=True):
+        assert found == pytest.approx(expected[place], rel=1e-4, abs=1e-6)
+    assert meter.measure(weights)[1] == pytest.approx(expected[1], rel=1e-4, abs=1e-6)
+    assert seen == [2, 1]
+
+
 def test_accuracy_on_others_is_that_of_their_examples(world) -> None:
     from llgbm.generators.evaluation.multiple_choice import score_choices
 

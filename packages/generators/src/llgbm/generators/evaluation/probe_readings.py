@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from llgbm.deltas.base_models import decoder_body
 from llgbm.deltas.delta import TOKENS_PER_FORWARD, DeltaSpec
@@ -20,6 +19,8 @@ from llgbm.generators.training.behaviour import Behaviour
 
 # Token positions that go through the head at once: bounds the logits in float32.
 POSITIONS_PER_HEAD = 512
+# Of probes by length: padding is work.
+LENGTH_GROUPS = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,27 @@ class ProbeReader:
         """Last hidden states at the real tokens of n adapters of one spec, [n, t, hidden]."""
         weights = weights.to(device_of(self.model))
         ids = self.behaviour.probes.input_ids.to(device_of(self.model))
+        groups = self._of_like_length()
+        read = torch.cat(
+            [
+                self._hidden(weights, ids[rows, :longest], self._real[rows, :longest])
+                for rows, longest in groups
+            ],
+            dim=1,
+        )
+        # From the order of groups back to that of probes.
+        places = self._real.flatten().cumsum(0).view_as(self._real) - 1
+        order = torch.cat([places[rows][self._real[rows]] for rows, _ in groups])
+        return read[:, order.argsort()]
+
+    def _of_like_length(self) -> list[tuple[Tensor, int]]:
+        """Rows of probes that are read together, and the tokens of the longest."""
+        lengths = self._real.sum(1)
+        rows = lengths.argsort(stable=True).chunk(LENGTH_GROUPS)
+        return [(each, int(lengths[each].max())) for each in rows]
+
+    def _hidden(self, weights: LoRAWeights, ids: Tensor, real: Tensor) -> Tensor:
+        """Last hidden states at the real tokens of some probes, [n, t, hidden]."""
         lora, body = FunctionalLoRA(self.model, weights.spec), decoder_body(self.model)
         at_once = max(1, TOKENS_PER_FORWARD // ids.numel())
         kept = []
@@ -70,7 +92,7 @@ class ProbeReader:
                 # Padding stands on the right, where causal attention never lets a token see it.
                 output = body(input_ids=ids.repeat(part.n, 1), use_cache=False)
             states = output.last_hidden_state.view(part.n, *ids.shape, -1)
-            kept.append(states[:, self._real])
+            kept.append(states[:, real])
         return torch.cat(kept)
 
     @torch.no_grad()
@@ -113,16 +135,12 @@ class ProbeReader:
         step = max(1, POSITIONS_PER_HEAD // max(n, len(teachers)))
         for start in range(0, t, step):
             part = slice(start, min(start + step, t))
-            log_q, log_p = (
-                # Two axes: a product with a slice of three copies the head's weight for each row.
-                next_token_logits(self.model, rows[:, part].flatten(0, 1))
-                .log_softmax(-1)
-                .unflatten(0, (len(rows), -1))
-                for rows in (others, teachers)
-            )
-            for place, row in enumerate(log_p):
-                yield (
-                    part,
-                    place,
-                    F.kl_div(log_q, row.expand_as(log_q), reduction="none", log_target=True).sum(2),
-                )
+            # Two axes: a product with a slice of three copies the head's weight for each row.
+            q = next_token_logits(self.model, others[:, part].flatten(0, 1)).unflatten(0, (n, -1))
+            size_q = q.logsumexp(-1)
+            for place, row in enumerate(teachers[:, part]):
+                p = next_token_logits(self.model, row)
+                size_p = p.logsumexp(-1)
+                # Logits are subtracted before they are weighted: nothing cancels where p is q.
+                apart = (p - q).transpose(0, 1) @ (p - size_p[:, None]).exp()[..., None]
+                yield part, place, apart[..., 0].T + size_q - size_p

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from llgbm.deltas.delta import DeltaSpec
+from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.probes import ProbeSet
 from llgbm.deltas.spec import LoRASpec
 from llgbm.deltas.task import Example
@@ -49,6 +50,17 @@ class Observed:
             ACCURACY: self.right.mean(1),
             **({} if self.right_of_others is None else {OTHERS: self.right_of_others.mean(1)}),
         }
+
+    def select(self, place: int) -> Observed:
+        """One of the adapters."""
+        rows, others = slice(place, place + 1), self.right_of_others
+        return Observed(
+            self.gained[rows],
+            self.right[rows],
+            self.lost[rows],
+            self.tokens,
+            None if others is None else others[rows],
+        )
 
     @classmethod
     def concatenate(cls, parts: Sequence[Observed]) -> Observed:
@@ -94,6 +106,8 @@ class AdapterMeter:
         self.reader = ProbeReader(model, texts, DeltaSpec())
         self.base_hidden = self.reader.hidden(LoRAWeights.zeros(spec))[0]
         self.base_scores = score_choices(model, tokenizer, self.examples).right_choice("none")
+        # By fingerprint of the weights.
+        self._known: dict[str, Observed] = {}
 
     def measure(self, weights: LoRAWeights) -> list[dict[str, float]]:
         """Metrics of n adapters."""
@@ -101,13 +115,16 @@ class AdapterMeter:
 
     @torch.no_grad()
     def observe(self, weights: LoRAWeights) -> Observed:
-        """What n adapters do on every example and text."""
-        return Observed.concatenate(
-            [
-                self._observe(weights.select(slice(start, start + AT_ONCE)))
-                for start in range(0, weights.n, AT_ONCE)
-            ]
-        )
+        """What n adapters do on every example and text; the same adapter is measured once."""
+        names = [adapter_fingerprint(weights, place) for place in range(weights.n)]
+        new = {name: place for place, name in enumerate(names) if name not in self._known}
+        places = list(new.values())
+        for start in range(0, len(places), AT_ONCE):
+            part = places[start : start + AT_ONCE]
+            seen = self._observe(weights.select(part))
+            for row, place in enumerate(part):
+                self._known[names[place]] = seen.select(row)
+        return Observed.concatenate([self._known[name] for name in names])
 
     def _observe(self, part: LoRAWeights) -> Observed:
         scores = score_choices(self.model, self.tokenizer, self.examples, part)

@@ -82,7 +82,8 @@ class Notes:
         save_tensors(
             tensors,
             {
-                f"{arm}/{field.name}": value
+                # A copy: arms share what was measured once, and such a file may not.
+                f"{arm}/{field.name}": value.clone()
                 for arm, observed in note.observed.items()
                 for field in fields(observed)
                 if (value := getattr(observed, field.name)) is not None

@@ -89,25 +89,26 @@ def measure_starts(
         ),
         seed,
     )
-    curves = [meter.measure(teachers.weights)]
-    while teachers.step < steps:
+    first = measured = meter.measure(teachers.weights)
+    reached: dict[int, int] = {}
+    looked_at = list(range(len(names)))
+    while True:
+        for place, values in zip(looked_at, measured, strict=True):
+            if all(values[metric] >= value for metric, value in target.items()):
+                reached.setdefault(place, teachers.step)
+        if teachers.step == steps:
+            break
         teachers.train_step()
-        if teachers.step % every == 0 or teachers.step == steps:
-            curves.append(meter.measure(teachers.weights))
-    when = [*range(0, steps, every), steps]
+        measured, looked_at = [], []
+        if teachers.step == steps:
+            looked_at = list(range(len(names)))
+        elif teachers.step % every == 0:
+            # What has reached the target is not looked at again before the end.
+            looked_at = [place for place in range(len(names)) if place not in reached]
+        if looked_at:
+            measured = meter.measure(teachers.weights.select(looked_at))
     return {
-        name: StartRow(
-            next(
-                (
-                    step
-                    for step, values in zip(when, curves, strict=True)
-                    if all(values[place][metric] >= value for metric, value in target.items())
-                ),
-                None,
-            ),
-            curves[0][place],
-            curves[-1][place],
-        )
+        name: StartRow(reached.get(place), first[place], measured[place])
         for place, name in enumerate(names)
     }
 
