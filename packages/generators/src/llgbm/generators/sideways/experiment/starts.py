@@ -89,26 +89,24 @@ def measure_starts(
         ),
         seed,
     )
-    first = measured = meter.measure(teachers.weights)
     reached: dict[int, int] = {}
-    looked_at = list(range(len(names)))
-    while True:
-        for place, values in zip(looked_at, measured, strict=True):
+    first: list[dict[str, float]] = []
+    last: list[dict[str, float]] = []
+    for step in range(steps + 1):
+        if step:
+            teachers.train_step()
+        # What has reached the target is not looked at again before the end.
+        all_of_them = step in (0, steps)
+        places = [place for place in range(len(names)) if all_of_them or place not in reached]
+        if not places or (step % every and not all_of_them):
+            continue
+        last = meter.measure(teachers.weights.select(places))
+        first = first or last
+        for place, values in zip(places, last, strict=True):
             if all(values[metric] >= value for metric, value in target.items()):
-                reached.setdefault(place, teachers.step)
-        if teachers.step == steps:
-            break
-        teachers.train_step()
-        measured, looked_at = [], []
-        if teachers.step == steps:
-            looked_at = list(range(len(names)))
-        elif teachers.step % every == 0:
-            # What has reached the target is not looked at again before the end.
-            looked_at = [place for place in range(len(names)) if place not in reached]
-        if looked_at:
-            measured = meter.measure(teachers.weights.select(looked_at))
+                reached.setdefault(place, step)
     return {
-        name: StartRow(reached.get(place), first[place], measured[place])
+        name: StartRow(reached.get(place), first[place], last[place])
         for place, name in enumerate(names)
     }
 
