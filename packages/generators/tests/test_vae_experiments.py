@@ -13,6 +13,7 @@ from llgbm.deltas.base_models import load_base_model
 from llgbm.deltas.errors import RunError, SettingError
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.cli import CONSOLE
+from llgbm.generators.evaluation.multiple_choice import score_choices
 from llgbm.generators.experiments.presets import PRESETS, ExperimentPreset
 from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.make_report import ReportConfig, make_report
@@ -127,6 +128,41 @@ def test_ways_end_at_the_rebuilt_teachers(tiny_run, tiny_vae_preset, tmp_path, m
     sizes = replace(config.chosen_sizes, examples=3)
     with pytest.raises(AssertionError, match="measured before"):
         run_vae_experiment(replace(config, sizes=sizes), model, tokenizer)
+
+
+def test_what_was_scored_for_one_experiment_is_not_scored_for_the_next(
+    tiny_run, tiny_vae_preset, tmp_path, monkeypatch
+) -> None:
+    model, tokenizer = load_base_model(str(tiny_run[1]))
+    config = VAEExperimentConfig("vae-hierarchical", tmp_path, base_model=str(tiny_run[1]))
+    scored: list[int] = []
+
+    def counted(model, tokenizer, examples, weights=None):
+        scored.append(0 if weights is None else weights.n)
+        return score_choices(model, tokenizer, examples, weights)
+
+    monkeypatch.setattr("llgbm.generators.vae.experiments.measure.score_choices", counted)
+    first = run_vae_experiment(config, model, tokenizer)
+    # Three tasks; of each the bare base, once.
+    assert scored.count(0) == 3
+    scored.clear()
+    assert run_vae_experiment(config, model, tokenizer).rows == first.rows
+    assert scored == []
+    # Another VAE: it alone is scored, rebuilt and written, for two teachers and the family's three.
+    other = replace(config, name="vae-prior", variants=("mixture",))
+    again = run_vae_experiment(other, model, tokenizer).rows
+    assert sum(scored) <= 2 * (2 + 3)
+    for split, rows in again.items():
+        assert rows["teacher"] == first.rows[split]["teacher"]
+        assert rows["normal"] == first.rows[split]["flat"]
+    # Another number of examples is another question.
+    scored.clear()
+    sizes = replace(config.chosen_sizes, examples=1)
+    run_vae_experiment(replace(config, sizes=sizes), model, tokenizer)
+    assert scored.count(0) == 3
+    (tmp_path / "experiments" / "accuracies.json").write_text('{"questions": [1]}')
+    with pytest.raises(RunError, match="expected accuracies by adapter"):
+        run_vae_experiment(config, model, tokenizer)
 
 
 def test_every_variants_ways_are_measured_where_ways_are_the_question(

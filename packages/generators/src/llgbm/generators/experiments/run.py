@@ -45,8 +45,8 @@ class ExperimentConfig:
 
     Args:
         name: of the experiment; `main` is the whole job of a preset.
-        preset: sizes: `demo` (minutes; of a `vae-` one up to two hours, as VAEs take a quarter of an
-            hour each), `small` (an hour on two cores; of a `vae-` one two to four), `gpu`.
+        preset: sizes: `demo` (minutes), `small` (an hour on two cores), `gpu`. A VAE takes a
+            quarter of an hour at either of the first two: a `vae-` experiment takes hours.
         run: run folder; experiments with the same teachers can share it. Where not given:
             runs/PRESET-experiments; runs/PRESET-vae or runs/PRESET-vae-disjoint for `vae-` ones;
             runs/PRESET-vae-transfer; runs/PRESET-sideways. A second call goes on where the first

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from llgbm.deltas.bootstrap import Interval, over_tasks
 from llgbm.deltas.by_layer import delta_cosine
 from llgbm.deltas.clusters import silhouette
+from llgbm.deltas.fingerprint import adapter_fingerprint
 from llgbm.deltas.spec import device_of
 from llgbm.deltas.weights import LoRAWeights
 from llgbm.generators.evaluation.multiple_choice import score_choices
@@ -22,11 +23,14 @@ from llgbm.generators.losses.update_cosine import update_cosine
 from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import load_run_task
+from llgbm.generators.vae.experiments.accuracy_notes import AccuracyNotes
 from llgbm.generators.vae.held_out import HeldOutTeachers
 
 BY_DIFFERENCES = "donot_use_mm_for_euclid_dist"
 # Adapters of one forward, where tasks are scored.
 AT_ONCE = 12
+# The base without an adapter, among notes by fingerprint.
+BARE = "base"
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ def measure_rows(
     behaviours: tuple[Behaviour, Behaviour],
     examples: int,
     seed: int,
+    notes: AccuracyNotes,
 ) -> dict[str, Row]:
     """Measure every stand-in, the teachers themselves first.
 
@@ -78,10 +83,11 @@ def measure_rows(
         behaviours: on the probes trained on, and on held-out ones.
         examples: scored of each task.
         seed: of the intervals.
+        notes: of accuracies; those that are there are not measured again.
     """
     device = device_of(model)
     everything = {"teacher": part.weights, **stand_ins}
-    correct = _correct(part.tasks, everything, manifest, model, tokenizer, examples)
+    correct = _correct(part.tasks, everything, manifest, model, tokenizer, examples, notes)
     targets = [behaviour(part.weights.to(device)) for behaviour in behaviours]
     rows = {}
     for name, weights in everything.items():
@@ -125,25 +131,32 @@ def _correct(
     model: nn.Module,
     tokenizer: Any,
     examples: int,
+    notes: AccuracyNotes,
 ) -> dict[str, list[float]]:
     """Accuracy of every stand-in for every teacher on its task, and of the base."""
-    device = device_of(model)
     found: dict[str, list[float]] = {name: [0.0] * len(tasks) for name in (*stand_ins, "base")}
     for task in tqdm(dict.fromkeys(tasks), desc="accuracy", unit="task", mininterval=1.0):
         data = load_run_task(manifest, task)
         data.require_choices()
         scored = unseen_examples(data, examples).scored
-        places = [place for place, name in enumerate(tasks) if name == task]
-        base = float(score_choices(model, tokenizer, scored).correct().float().mean())
-        pool = [(name, place) for name in stand_ins for place in places]
-        for start in range(0, len(pool), AT_ONCE):
-            some = pool[start : start + AT_ONCE]
-            together = LoRAWeights.concatenate([stand_ins[n].select([p]) for n, p in some])
-            right = score_choices(model, tokenizer, scored, together.to(device)).correct()
-            for (name, place), value in zip(some, right.float().mean(1).tolist(), strict=True):
-                found[name][place] = value
-        for place in places:
-            found["base"][place] = base
+        pool = [(name, i) for name in stand_ins for i, each in enumerate(tasks) if each == task]
+        names = {at: adapter_fingerprint(stand_ins[at[0]], at[1]) for at in pool}
+        new = {
+            name: stand_ins[row].select([place])
+            for (row, place), name in names.items()
+            if name not in notes.of(scored)
+        }
+        for start in range(0, len(new), AT_ONCE):
+            some = list(new)[start : start + AT_ONCE]
+            together = LoRAWeights.concatenate([new[name] for name in some])
+            right = score_choices(model, tokenizer, scored, together.to(device_of(model))).correct()
+            notes.note(scored, dict(zip(some, right.float().mean(1).tolist(), strict=True)))
+        if BARE not in notes.of(scored):
+            right = score_choices(model, tokenizer, scored).correct()
+            notes.note(scored, {BARE: float(right.float().mean())})
+        known = notes.of(scored)
+        for (row, place), name in names.items():
+            found[row][place], found["base"][place] = known[name], known[BARE]
     return found
 
 

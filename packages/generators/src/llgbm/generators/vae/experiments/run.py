@@ -25,6 +25,7 @@ from llgbm.generators.teachers.manifest import Manifest
 from llgbm.generators.text_encoder import EmbeddingCache, PretrainedTextEncoder
 from llgbm.generators.training.behaviour import Behaviour
 from llgbm.generators.training.inputs import TrainingInputs
+from llgbm.generators.vae.experiments.accuracy_notes import AccuracyNotes
 from llgbm.generators.vae.experiments.config import (
     VAEExperimentConfig,
     named_by_settings,
@@ -119,6 +120,7 @@ def run_vae_experiment(
             )  # fmt: skip
             ways |= walked if not maps else of_variant(walked, variant)
         maps = maps or map_latents(encoded, config.seed)
+    notes = AccuracyNotes(run.experiments, manifest.base_fingerprint)
     results = VAEResults(
         config.name,
         experiment.question,
@@ -128,7 +130,7 @@ def run_vae_experiment(
         {
             split: measure_rows(
                 part, made[split], manifest, model, tokenizer, (first, second), preset.examples,
-                config.seed,
+                config.seed, notes,
             )
             for split, part in parts.items()
         },
