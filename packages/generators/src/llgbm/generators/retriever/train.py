@@ -159,7 +159,7 @@ def _fit(
         "training": settings,
     }
     optimizer = torch.optim.AdamW(
-        predictor.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        predictor.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
         optimizer, config.steps, eta_min=config.lr / 20

@@ -124,7 +124,7 @@ class TrainingLoop(ABC):
         self.module = self.new_module()
         self.trained = [each for each in self.module.parameters() if each.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.trained, lr=config.lr, weight_decay=config.weight_decay
+            self.trained, lr=config.lr, weight_decay=config.weight_decay, fused=True
         )
         self.prepared, self.prepared_optimizer = self.accelerator.prepare(
             self.module, self.optimizer

@@ -175,7 +175,7 @@ class Training(ABC, Generic[C, L]):
             objective = self._objective(stage)
         trained = self._trained(stage, objective)
         optimizer = torch.optim.AdamW(
-            list(trained.values()), lr=stage.lr, weight_decay=stage.weight_decay
+            list(trained.values()), lr=stage.lr, weight_decay=stage.weight_decay, fused=True
         )
         if resumed is not None:
             restore(self.files, resumed, self.compressor, objective, optimizer, trained)

@@ -104,7 +104,7 @@ def tune(reader: Reader, examples: Sequence[Example], config: TuneReaderConfig) 
     check_examples(examples)
     torch.manual_seed(config.seed)
     lora = LoRAParameters(reader, config.r, config.lora_alpha)
-    optimizer = torch.optim.AdamW(lora.parameters(), lr=config.lr, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(lora.parameters(), lr=config.lr, weight_decay=0.0, fused=True)
     losses = []
     bar = tqdm(range(config.steps), desc="tune reader", unit="step", mininterval=1.0)
     for step in bar:
