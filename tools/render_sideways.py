@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,7 +14,9 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
     """Predictions, fronts, gaps, starts, trajectories and pictures."""
     seeds, metrics = results["seeds"], results["metrics"]
     lines = [f"## {name}", "", f"{results['scale']}; seeds {', '.join(seeds)}. {where}", ""]
-    heads = [f"{metric}: {word}" for metric in metrics for word in ("R²", "rank", "error")]
+    bent = results["schema"] > 1
+    words = ("R²", *(["R², bent"] if bent else []), "rank", "error")
+    heads = [f"{metric}: {word}" for metric in metrics for word in words]
     lines += ["Metrics of unseen runs, from weights:", "", *_head("predicted by", heads)]
     for who in _first(seeds)["agreement"]:
         cells = []
@@ -22,6 +24,8 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
             found = [seed["agreement"][who][metric] for seed in seeds.values()]
             ranks = [each["rank_correlation"] for each in found]
             cells.append(f"{fmean(each['r2'] for each in found):.3f}")
+            if bent:
+                cells.append(f"{fmean(each['r2_bent'] for each in found):.3f}")
             cells.append("–" if None in ranks else f"{fmean(ranks):.3f}")
             cells.append(f"{fmean(each['error'] for each in found):.3f}")
         lines.append(f"| {who} | " + " | ".join(cells) + " |")
@@ -65,7 +69,7 @@ def sideways(name: str, results: Mapping[str, Any], where: str) -> list[str]:
 
 def _pictures(name: str, results: Mapping[str, Any]) -> list[str]:
     """Draw the fronts and the ways; return their lines."""
-    from llgbm.generators.sideways.report.plots import arms_plot, way_plot
+    from llgbm.generators.sideways.report.plots import arms_plot, trajectory_plot, way_plot
 
     metrics = list(next(iter(results["reference"].values())))
     lines = []
@@ -81,7 +85,34 @@ def _pictures(name: str, results: Mapping[str, Any]) -> list[str]:
     drawn = {way: {"measured": points} for way, points in ways.items()}
     path.write_text(way_plot(drawn, metrics, kinds=("measured",)), encoding="utf-8")
     words = "Ways between the test checkpoints that gain and that keep most, on test examples."
-    return [*lines, "", f"![{words}](results/plots/{path.name})", ""]
+    lines += ["", f"![{words}](results/plots/{path.name})", ""]
+    seed = _first(results["seeds"])
+    # Files of schema 1 have neither.
+    if results["schema"] == 1:
+        return lines
+    for run, points in seed["trajectories"].items():
+        path = PLOTS / f"{name}-{run}.svg"
+        path.write_text(trajectory_plot(points, results["metrics"]), encoding="utf-8")
+        lines += [f"![{run}, unseen, from its first checkpoint.](results/plots/{path.name})"]
+    path = PLOTS / f"{name}-latents.svg"
+    path.write_text(_map_of(seed["latents"], metrics[0]), encoding="utf-8")
+    return [*lines, "", f"![Latents of checkpoints.](results/plots/{path.name})", ""]
+
+
+def _map_of(points: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Map of latents, coloured by a metric."""
+    from torch import tensor
+
+    from llgbm.generators.sideways.report.plots import latent_map
+
+    parts: dict[str, list[Mapping[str, Any]]] = {}
+    for each in points:
+        parts.setdefault(each["part"], []).append(each)
+    return latent_map(
+        {part: tensor([[p["x"], p["y"]] for p in each]) for part, each in parts.items()},
+        {part: tensor([p["metrics"][metric] for p in each]) for part, each in parts.items()},
+        metric,
+    )
 
 
 def _volumes(results: Mapping[str, Any]) -> list[str]:

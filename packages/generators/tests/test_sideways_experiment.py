@@ -1,6 +1,7 @@
 """The sideways experiment measures every arm on examples that nothing was chosen by."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -52,6 +53,17 @@ def test_the_experiment_answers_every_question_and_is_gone_on_with(
         assert seed.starts["fresh start"].first["gain"] == pytest.approx(0, abs=1e-5)
         assert set(seed.ends) == {"latent dynamics", "last value", "mean curve"}
         assert [len(way) for way in seed.path.values()] == [3, 3]
+        assert len(seed.trajectories) == 1
+        for run, points in seed.trajectories.items():
+            assert [each.step for each in points] == [2, 4, 6]
+            # At its end it misses what the table of ends says, in the mean of one run.
+            missed = abs(points[-1].predicted["gain"] - points[-1].measured["gain"])
+            assert missed == pytest.approx(seed.ends["latent dynamics"]["gain"], rel=1e-4)
+            steps = [each.metrics for each in seed.latents if each.part == "test"]
+            assert steps == [each.measured for each in points], run
+        assert Counter(each.part for each in seed.latents) == {
+            "train": 9, "validation": 3, "test": 3
+        }  # fmt: skip
         # Both ways begin and end at the same checkpoints.
         for place in (0, 2):
             first, second = (way[place] for way in seed.path.values())
@@ -109,7 +121,7 @@ def test_results_of_another_kind_are_refused(tmp_path) -> None:
     path.write_text(json.dumps({"schema": 1, "kind": "other"}))
     with pytest.raises(RunError, match="schema and kind"):
         SidewaysResults.read(path)
-    path.write_text(json.dumps({"schema": 1, "kind": "sideways experiment", "seeds": 3}))
+    path.write_text(json.dumps({"schema": 2, "kind": "sideways experiment", "seeds": 3}))
     with pytest.raises(RunError, match="expected a sideways experiment"):
         SidewaysResults.read(path)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -322,8 +323,11 @@ def test_damaged_models_are_refused(quadratic_collection, tmp_path) -> None:
 
 def test_agreement_is_the_textbooks() -> None:
     predicted, measured = torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([[1.0], [3.0], [5.0]])
-    found = agreements(predicted, measured, ["m"])["m"]
+    found = agreements(predicted, measured, ["m"], torch.log)["m"]
     assert found.r2 == pytest.approx(1 - 2 / 8)
+    logs = np.log([[1.0, 2.0, 4.0], [1.0, 3.0, 5.0]])
+    missed = ((logs[0] - logs[1]) ** 2).sum()
+    assert found.r2_bent == pytest.approx(1 - missed / ((logs[1] - logs[1].mean()) ** 2).sum())
     assert found.rank_correlation == pytest.approx(1.0)
     assert found.error == pytest.approx(2 / 3)
 

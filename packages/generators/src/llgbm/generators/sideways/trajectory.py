@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,27 +50,41 @@ def trajectory(config: TrajectoryConfig) -> None:
     record = model.collection.checkpoints[place]
     numbers = read_numbers(model, config.hyperparameters, record.hyperparameters)
     steps = later_steps(model, record.step, config.points)
-    mean, error = predicted_metrics(model, latent_of(model, place), numbers, steps)
-    own = {model.collection.checkpoints[p].step: p for p in runs[record.run]}
-    known = numbers == dict(record.hyperparameters)
-    rows: list[dict[str, Any]] = []
-    for row, step in enumerate(steps):
-        there = known and step in own
-        rows.append(
-            {
-                "step": step,
-                "predicted": dict(zip(model.metrics, mean[row].tolist(), strict=True)),
-                "error": dict(zip(model.metrics, error[row].tolist(), strict=True)),
-                "measured": dict(model.collection.checkpoints[own[step]].metrics)
-                if there
-                else None,
-            }
-        )
+    rows = trajectory_rows(model, place, numbers, steps)
     print(_table(model, rows))
     note_result(config.model, "trajectory", {
         "start": f"{record.run}/{record.step}", "hyperparameters": numbers, "points": rows,
         "seen": record.run in model.split.train,
     })  # fmt: skip
+
+
+def trajectory_rows(
+    model: SidewaysModel, place: int, numbers: Mapping[str, float], steps: list[int]
+) -> list[dict[str, Any]]:
+    """Step, predicted metrics, their standard errors, and what was measured there or None.
+
+    Args:
+        model: that predicts.
+        place: of the checkpoint that the way begins at, in the collection.
+        numbers: hyperparameters of the way; measured are those of the run's own.
+        steps: of the points; the first is the checkpoint's.
+    """
+    record = model.collection.checkpoints[place]
+    mean, error = predicted_metrics(model, latent_of(model, place), numbers, steps)
+    own = {
+        each.step: dict(each.metrics)
+        for each in map(model.collection.checkpoints.__getitem__, model.collection.runs[record.run])
+    }
+    known = own if numbers == dict(record.hyperparameters) else {}
+    return [
+        {
+            "step": step,
+            "predicted": dict(zip(model.metrics, mean[row].tolist(), strict=True)),
+            "error": dict(zip(model.metrics, error[row].tolist(), strict=True)),
+            "measured": known.get(step),
+        }
+        for row, step in enumerate(steps)
+    ]
 
 
 def read_numbers(model: SidewaysModel, words: tuple[str, ...], own: Any) -> dict[str, float]:
@@ -108,7 +123,7 @@ def later_steps(model: SidewaysModel, start: int, points: int) -> list[int]:
 
 
 def predicted_metrics(
-    model: SidewaysModel, z: Tensor, numbers: dict[str, float], steps: list[int]
+    model: SidewaysModel, z: Tensor, numbers: Mapping[str, float], steps: list[int]
 ) -> tuple[Tensor, Tensor]:
     """Metrics [t, m] at steps of a training that begins at latent [1, z], and standard errors."""
     longest = max(each.step for each in model.collection.checkpoints)

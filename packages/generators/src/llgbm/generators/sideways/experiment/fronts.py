@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from tqdm import tqdm
 
 from llgbm.generators.sideways.adapters.blocks import from_blocks
 from llgbm.generators.sideways.adapters.measure import AdapterMeter, Observed
@@ -74,8 +75,7 @@ def measure_fronts(
         guesses = dict(zip(model.metrics, guess, strict=True))
         both = [name for name in model.metrics if name in each]
         gaps.append(Gap({m: guesses[m] for m in both}, {m: each[m] for m in both}))
-    observed = {
-        name: test.observe(from_blocks(world.spec, together(read())))
-        for name, read in named.items()
-    }
+    observed = {}
+    for name, read in tqdm(named.items(), desc="fronts", unit="arm", mininterval=1.0):
+        observed[name] = test.observe(from_blocks(world.spec, together(read())))
     return Fronts(observed, tuple(gaps))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from llgbm.deltas.json_files import read_json
 from llgbm.generators.sideways.agreement import Agreement
 from llgbm.generators.sideways.experiment.starts import StartRow
 
-SCHEMA, KIND = 1, "sideways experiment"
+SCHEMA, KIND = 2, "sideways experiment"
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 Metrics = Mapping[str, float]
 
@@ -61,6 +61,40 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class TrajectoryPoint:
+    """A step of an unseen run, predicted from its first checkpoint.
+
+    Attributes:
+        step: of training.
+        predicted: metrics.
+        error: standard errors of these.
+        measured: the same metrics; None where that step was not kept.
+    """
+
+    step: int
+    predicted: Metrics
+    error: Metrics
+    measured: Metrics | None
+
+
+@dataclass(frozen=True)
+class LatentPoint:
+    """A checkpoint on the map of latents.
+
+    Attributes:
+        part: of the split.
+        x: first principal component of the training latents.
+        y: the second; 0 where there is none.
+        metrics: as measured.
+    """
+
+    part: str
+    x: float
+    y: float
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
 class SeedResults:
     """Of one split, fit and search.
 
@@ -72,6 +106,8 @@ class SeedResults:
         target: that starts were to reach.
         ends: who predicts -> metric -> mean absolute error at the end of test runs.
         path: way -> metrics of each point, on test examples.
+        trajectories: test run -> its steps.
+        latents: of all checkpoints.
     """
 
     agreement: Mapping[str, Mapping[str, Agreement]]
@@ -81,6 +117,8 @@ class SeedResults:
     target: Metrics
     ends: Mapping[str, Metrics]
     path: Mapping[str, tuple[Metrics, ...]]
+    trajectories: Mapping[str, tuple[TrajectoryPoint, ...]]
+    latents: tuple[LatentPoint, ...]
 
 
 @dataclass(frozen=True)
@@ -105,7 +143,7 @@ class SidewaysResults:
     reference: Mapping[str, Metrics]
     seeds: Mapping[str, SeedResults]
     seconds: Mapping[str, float]
-    volumes: Mapping[str, Mapping[str, ArmVolume]] = field(default_factory=dict)
+    volumes: Mapping[str, Mapping[str, ArmVolume]]
 
     def write(self, path: Path) -> None:
         """Write the file, atomically."""

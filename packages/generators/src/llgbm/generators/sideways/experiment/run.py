@@ -23,6 +23,7 @@ from llgbm.generators.sideways.adapters.source import AdapterWorld
 from llgbm.generators.sideways.collection.collection import Collection
 from llgbm.generators.sideways.experiment.fronts import CHOSEN, PROPOSALS, measure_fronts
 from llgbm.generators.sideways.experiment.intervals import MEAN, volume_intervals
+from llgbm.generators.sideways.experiment.latent_points import latent_points
 from llgbm.generators.sideways.experiment.notes import Notes, SeedNote
 from llgbm.generators.sideways.experiment.presets import SIDEWAYS_PRESETS, SidewaysPreset
 from llgbm.generators.sideways.experiment.results import (
@@ -31,7 +32,7 @@ from llgbm.generators.sideways.experiment.results import (
     SidewaysResults,
 )
 from llgbm.generators.sideways.experiment.starts import measure_starts, target_of
-from llgbm.generators.sideways.experiment.trajectories import end_errors
+from llgbm.generators.sideways.experiment.trajectories import end_errors, unseen_trajectories
 from llgbm.generators.sideways.explore.aims import Aims
 from llgbm.generators.sideways.explore.arms import FrontArms
 from llgbm.generators.sideways.explore.find_front import FrontSearch
@@ -160,6 +161,8 @@ def _seed(
         target_of(model),
         end_errors(model),
         _path(model, world, test, aims, sizes.path),
+        unseen_trajectories(model),
+        latent_points(model),
     )
     reference = dict(zip(aims.names, arms.reference.tolist(), strict=True))
     return SeedNote(key, results, reference, fronts.observed)

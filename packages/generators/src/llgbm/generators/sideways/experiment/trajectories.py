@@ -1,14 +1,28 @@
-"""Predicted ends of unseen runs, from their first checkpoint and hyperparameters."""
+"""Unseen runs from their first checkpoint and hyperparameters: whole ways, and their ends."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from llgbm.generators.sideways.experiment.results import TrajectoryPoint
 from llgbm.generators.sideways.model.files import SidewaysModel
 from llgbm.generators.sideways.model.table import CheckpointTable
+from llgbm.generators.sideways.trajectory import trajectory_rows
 
 OURS, LAST, MEAN = "latent dynamics", "last value", "mean curve"
+
+
+def unseen_trajectories(model: SidewaysModel) -> dict[str, tuple[TrajectoryPoint, ...]]:
+    """Every test run's ways."""
+    records = model.collection.checkpoints
+    found = {}
+    for run in model.split.test:
+        places = model.collection.runs[run]
+        steps = [records[place].step for place in places]
+        rows = trajectory_rows(model, places[0], records[places[0]].hyperparameters, steps)
+        found[run] = tuple(TrajectoryPoint(**row) for row in rows)
+    return found
 
 
 def end_errors(model: SidewaysModel) -> dict[str, dict[str, float]]:
