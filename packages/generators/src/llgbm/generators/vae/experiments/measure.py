@@ -140,18 +140,19 @@ def _correct(
         data.require_choices()
         scored = unseen_examples(data, examples).scored
         pool = [(name, i) for name in stand_ins for i, each in enumerate(tasks) if each == task]
-        names = {at: adapter_fingerprint(stand_ins[at[0]], at[1]) for at in pool}
+        names = {(row, at): adapter_fingerprint(stand_ins[row], at) for row, at in pool}
+        known = notes.of(scored)
         new = {
             name: stand_ins[row].select([place])
             for (row, place), name in names.items()
-            if name not in notes.of(scored)
+            if name not in known
         }
         for start in range(0, len(new), AT_ONCE):
             some = list(new)[start : start + AT_ONCE]
             together = LoRAWeights.concatenate([new[name] for name in some])
             right = score_choices(model, tokenizer, scored, together.to(device_of(model))).correct()
             notes.note(scored, dict(zip(some, right.float().mean(1).tolist(), strict=True)))
-        if BARE not in notes.of(scored):
+        if BARE not in known:
             right = score_choices(model, tokenizer, scored).correct()
             notes.note(scored, {BARE: float(right.float().mean())})
         known = notes.of(scored)
