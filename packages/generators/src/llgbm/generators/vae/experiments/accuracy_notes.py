@@ -20,6 +20,9 @@ _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 class AccuracyNotes:
     """Share of right choices by questions and by adapter, in a folder of experiments.
 
+    Adapters are told apart by their bits: what a VAE writes with another number of threads may
+    round otherwise, and is measured again.
+
     Args:
         folder: of the experiments.
         base_fingerprint: of the base under the adapters.
