@@ -20,7 +20,7 @@ from llgbm.generators.sideways.adapters.source import AdapterRuns, AdapterWorld
 from llgbm.generators.sideways.adapters.taught import collect_taught
 from llgbm.generators.sideways.adapters.teach import checkpoint_file, mixed
 from llgbm.generators.sideways.collection.collection import Collection
-from llgbm.generators.sideways.experiment.trajectories import end_errors
+from llgbm.generators.sideways.experiment.trajectories import end_errors, unseen_trajectories
 from llgbm.generators.sideways.model.config import SidewaysTraining
 from llgbm.generators.sideways.predict import agreement_on_test_runs, predict_file
 from llgbm.generators.sideways.train import fit_sideways
@@ -239,7 +239,7 @@ def test_teachers_of_the_main_job_are_collected_with_their_way(
         assert torch.equal(found[f"{path}.lora_B"], teacher.lora_B[path][0])
     fitted = fit_sideways(made, tmp_path / "model", SidewaysTraining(steps=2))
     assert set(agreement_on_test_runs(fitted)["mean"]) == set(made.metrics)
-    assert end_errors(fitted)["latent dynamics"]["gain"] >= 0
+    assert end_errors(fitted, unseen_trajectories(fitted))["latent dynamics"]["gain"] >= 0
     alone = run.checkpoints / manifest.adapters[0].path
     assert set(predict_file(fitted, alone)[0]) == set(made.metrics)
     other_alpha = replace(teacher.spec, lora_alpha=3.0)

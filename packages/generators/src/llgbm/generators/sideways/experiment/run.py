@@ -153,15 +153,16 @@ def _seed(
         measured = as_rows(observed)
         named[name] = FrontArm(arms.volume(measured), tuple(measured))
         print(f"seed {seed}, {name}: hypervolume {named[name].hypervolume:.4f}")
+    trajectories = unseen_trajectories(model)
     results = SeedResults(
         agreement_on_test_runs(model),
         named,
         fronts.gaps,
         measure_starts(model, world, validation, sizes.start_steps, sizes.start_every, seed),
         target_of(model),
-        end_errors(model),
+        end_errors(model, trajectories),
         _path(model, world, test, aims, sizes.path),
-        unseen_trajectories(model),
+        trajectories,
         latent_points(model),
     )
     reference = dict(zip(aims.names, arms.reference.tolist(), strict=True))
